@@ -1,0 +1,113 @@
+"""What is known of a cluster's nodes, and which of them take a pod.
+
+`kmm.node_list` makes these values from the API's JSON.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+_BLOCKING_EFFECTS: Final = frozenset({"NoSchedule", "NoExecute"})
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """A taint of a node; `effect` is `NoSchedule`, `PreferNoSchedule` or `NoExecute`."""
+
+    key: str
+    value: str = ""
+    effect: str = "NoSchedule"
+
+    def __str__(self) -> str:
+        """As `kubectl taint` writes it: `key=value:effect`, or `key:effect` without a value."""
+        return f"{self.key}={self.value}:{self.effect}" if self.value else f"{self.key}:{self.effect}"
+
+
+# The scheduler's NodeUnschedulable plugin and the control plane use this taint for `kubectl cordon`.
+CORDON: Final = Taint("node.kubernetes.io/unschedulable")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node as the API server reports it.
+
+    `kernel_version` is `status.nodeInfo.kernelVersion`, unchanged. `label_owners` says which field managers own a
+    label through server-side apply; only for label keys below `kmm.node.kubernetes.io/`.
+    """
+
+    name: str
+    uid: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()
+    unschedulable: bool = False
+    kernel_version: str = ""
+    label_owners: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def effective_taints(self) -> tuple[Taint, ...]:
+        """The taints, with that of a cordon: the control plane puts it on a little later than `unschedulable`."""
+        return (*self.taints, CORDON) if self.unschedulable and CORDON not in self.taints else self.taints
+
+
+class Toleration(Protocol):
+    """A pod toleration, as in the Kubernetes API; `None` or empty means not given."""
+
+    @property
+    def key(self) -> str | None: ...  # noqa: D102
+    @property
+    def operator(self) -> str | None: ...  # noqa: D102
+    @property
+    def value(self) -> str | None: ...  # noqa: D102
+    @property
+    def effect(self) -> str | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class LabelChange:
+    """The labels one field manager is to own on one node: all of them; an empty mapping gives every label up."""
+
+    node: str
+    uid: str
+    labels: Mapping[str, str]
+
+
+def selected(node: Node, selector: Mapping[str, str]) -> bool:
+    """Whether the node's labels hold every pair of `selector`."""
+    return selector.items() <= node.labels.items()
+
+
+def untolerated_taint(node: Node, tolerations: Iterable[Toleration]) -> Taint | None:
+    """The first taint (a cordon counts) that keeps pods with these tolerations off the node, or `None`.
+
+    Kubernetes' rule (core/v1 helper `ToleratesTaint`); `PreferNoSchedule` keeps nothing off.
+    """
+    granted = tuple(tolerations)
+    blocking = (taint for taint in node.effective_taints if taint.effect in _BLOCKING_EFFECTS)
+    return next((taint for taint in blocking if not any(_tolerates(one, taint) for one in granted)), None)
+
+
+def _tolerates(toleration: Toleration, taint: Taint) -> bool:
+    if toleration.effect and toleration.effect != taint.effect:
+        return False
+    if toleration.operator == "Exists":
+        return not toleration.key or toleration.key == taint.key
+    equal = (toleration.operator or "Equal") == "Equal"
+    return equal and toleration.key == taint.key and (toleration.value or "") == taint.value
+
+
+def label_changes(
+    nodes: Iterable[Node], wanted: Mapping[str, Mapping[str, str]], field_manager: str
+) -> tuple[LabelChange, ...]:
+    """What to apply so that `field_manager` owns exactly `wanted` (node name to labels); nodes already so are left out.
+
+    Names in `wanted` that are no node are left out too. All label keys must be below `kmm.node.kubernetes.io/`.
+    """
+    return tuple(
+        LabelChange(node.name, node.uid, labels)
+        for node in nodes
+        if (labels := wanted.get(node.name, {})) != _applied_labels(node, field_manager)
+    )
+
+
+def _applied_labels(node: Node, field_manager: str) -> dict[str, str | None]:
+    return {key: node.labels.get(key) for key, owners in node.label_owners.items() if field_manager in owners}
