@@ -31,8 +31,8 @@ CORDON: Final = Taint("node.kubernetes.io/unschedulable")
 class Node:
     """One node as the API server reports it.
 
-    `kernel_version` is `status.nodeInfo.kernelVersion`, unchanged. `label_owners` says which field managers own a
-    label through server-side apply; only for label keys below `kmm.node.kubernetes.io/`.
+    `kernel_version` is `status.nodeInfo.kernelVersion`, unchanged. `label_owners` maps label keys below
+    `kmm.node.kubernetes.io/` to the field managers that own them through server-side apply.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Node:
 
     @property
     def effective_taints(self) -> tuple[Taint, ...]:
-        """The taints, with that of a cordon: the control plane puts it on a little later than `unschedulable`."""
+        """The taints and that of a cordon, which the control plane adds a little after `unschedulable`."""
         return (*self.taints, CORDON) if self.unschedulable and CORDON not in self.taints else self.taints
 
 
@@ -53,18 +53,25 @@ class Toleration(Protocol):
     """A pod toleration, as in the Kubernetes API; `None` or empty means not given."""
 
     @property
-    def key(self) -> str | None: ...  # noqa: D102
+    def key(self) -> str | None:
+        """The taint's key; none, with `Exists`, stands for every key."""
+
     @property
-    def operator(self) -> str | None: ...  # noqa: D102
+    def operator(self) -> str | None:
+        """`Equal`, the default, or `Exists`."""
+
     @property
-    def value(self) -> str | None: ...  # noqa: D102
+    def value(self) -> str | None:
+        """The taint's value, compared by `Equal`."""
+
     @property
-    def effect(self) -> str | None: ...  # noqa: D102
+    def effect(self) -> str | None:
+        """The taint's effect; none stands for every effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelChange:
-    """The labels one field manager is to own on one node: all of them; an empty mapping gives every label up."""
+    """All labels that one field manager is to own on one node; an empty mapping gives every label up."""
 
     node: str
     uid: str
@@ -98,9 +105,10 @@ def _tolerates(toleration: Toleration, taint: Taint) -> bool:
 def label_changes(
     nodes: Iterable[Node], wanted: Mapping[str, Mapping[str, str]], field_manager: str
 ) -> tuple[LabelChange, ...]:
-    """What to apply so that `field_manager` owns exactly `wanted` (node name to labels); nodes already so are left out.
+    """What to apply so that `field_manager` owns exactly the labels `wanted`, keyed by node name.
 
-    Names in `wanted` that are no node are left out too. All label keys must be below `kmm.node.kubernetes.io/`.
+    Left out are nodes that are so already and names that are no node. Label keys must begin with
+    `kmm.node.kubernetes.io/`: the owners of others are not known.
     """
     return tuple(
         LabelChange(node.name, node.uid, labels)
