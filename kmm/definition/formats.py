@@ -1,0 +1,160 @@
+"""Text formats of names, keys and images: plain `str -> str` checks, wrapped once as annotated types.
+
+Each check returns its argument or raises ValueError with what was given and what is allowed.
+Sources: Kubernetes' object names and label syntax (RFC 1123), the distribution project's reference grammar.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Final, Protocol
+
+import re2  # type: ignore[import-untyped]
+from pydantic import AfterValidator
+
+VARIABLES: Final = (
+    "KERNEL_FULL_VERSION",
+    "KERNEL_VERSION",
+    "KERNEL_XYZ",
+    "KERNEL_X",
+    "KERNEL_Y",
+    "KERNEL_Z",
+    "MOD_NAME",
+    "MOD_NAMESPACE",
+)
+_VARIABLE: Final = re.compile(r"\$(?:\{(?P<braced>[^}]*)\}|(?P<bare>[A-Za-z_]\w*))", re.ASCII)
+
+_DNS_LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_QUALIFIED_NAME: Final = r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)"
+_HOST_PART: Final = r"[A-Za-z0-9](?:[-A-Za-z0-9]*[A-Za-z0-9])?"
+_DOMAIN: Final = rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
+_PATH: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_IMAGE: Final = re.compile(
+    rf"(?:{_DOMAIN}/)?{_PATH}(?:/{_PATH})*(?P<tag>:\w[\w.-]{{0,127}})?"
+    r"(?P<digest>@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?",
+    re.ASCII,
+)
+
+
+def _text_format(pattern: str, longest: int, description: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern, re.ASCII)
+
+    def check(text: str) -> str:
+        if len(text) > longest:
+            raise ValueError(f"{text!r} has {len(text)} characters, at most {longest} are allowed")
+        if not compiled.fullmatch(text):
+            raise ValueError(f"{text!r} is not {description}")
+        return text
+
+    return check
+
+
+check_dns_label = _text_format(
+    _DNS_LABEL, 63, "a DNS label: lower-case letters, digits and '-', a letter or digit at both ends"
+)
+check_object_name = _text_format(
+    rf"{_DNS_LABEL}(\.{_DNS_LABEL})*",
+    253,
+    "an object name: lower-case letters, digits, '-' and '.', a letter or digit at both ends of each part",
+)
+check_label_value = _text_format(
+    rf"{_QUALIFIED_NAME}?",
+    63,
+    "a label value: letters, digits, '-', '_' and '.', a letter or digit at both ends",
+)
+check_environment_name = _text_format(
+    r"[ -<>-~]+", 1024, "a variable name: printable ASCII characters without '='"
+)
+check_kernel_module_name = _text_format(
+    r"[A-Za-z0-9_][-\w.+]*",
+    55,  # the kernel's MODULE_NAME_LEN on 64-bit machines, less the final NUL
+    "a kernel module's name: letters, digits, '_', '-', '.' and '+', without path or '.ko'",
+)
+check_tag = _text_format(r"\w[-\w.]*", 128, "an image tag: letters, digits, '_', '-' and '.'")
+check_quantity = _text_format(
+    r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?",
+    64,
+    "a quantity such as 500m, 2, 1.5 or 128Mi",
+)
+_check_label_name = _text_format(
+    _QUALIFIED_NAME, 63, "a label name: letters, digits, '-', '_' and '.', a letter or digit at both ends"
+)
+
+
+def check_label_key(text: str) -> str:
+    """`text` when it is a label key, `NAME` or `PREFIX/NAME` with a DNS subdomain as prefix."""
+    prefix, slash, name = text.rpartition("/")
+    if slash:
+        check_object_name(prefix)
+    _check_label_name(name)
+    return text
+
+
+def check_variables(text: str) -> str:
+    """`text` when every `$NAME` and `${NAME}` in it is one that a kernel mapping may use."""
+    for match in _VARIABLE.finditer(text):
+        if (match["braced"] or match["bare"]) not in VARIABLES:
+            raise ValueError(f"{match[0]} is not a known variable; known are {', '.join(VARIABLES)}")
+    return text
+
+
+def check_image(text: str) -> str:
+    """`text` when it is an image reference, `[HOST[:PORT]/]PATH[:TAG][@DIGEST]`, tag and digest optional."""
+    if not _IMAGE.fullmatch(text):
+        raise ValueError(
+            f"{text!r} is not an image reference: [HOST[:PORT]/]PATH[:TAG][@DIGEST], the path in lower case"
+        )
+    return text
+
+
+def check_image_template(text: str) -> str:
+    """`text` when it is an image reference once its variables have values."""
+    check_image(_VARIABLE.sub("0", check_variables(text)))
+    return text
+
+
+def has_tag_or_digest(image: str) -> bool:
+    """Whether a well-formed image reference or template says which version of the image is meant."""
+    match = _IMAGE.fullmatch(_VARIABLE.sub("0", image))
+    return match is not None and (match["tag"] or match["digest"]) is not None
+
+
+class CompiledRegexp(Protocol):
+    """What is used of RE2's compiled expressions (the package has no type hints)."""
+
+    def search(self, text: str) -> object | None:
+        """A match anywhere in `text`, as a kernel mapping's regexp is meant."""
+
+
+def compile_regexp(text: str) -> CompiledRegexp:
+    """The compiled RE2 expression; Go's regexp package, which the operator uses, has the same syntax.
+
+    Raises ValueError with RE2's message.
+    """
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        compiled: CompiledRegexp = re2.compile(text, options)
+    except re2.error as error:
+        reason = error.args[0].decode()
+        raise ValueError(f"{text!r} is not a regular expression (RE2 syntax): {reason}") from error
+    return compiled
+
+
+def check_regexp(text: str) -> str:
+    """`text` when it is an RE2 expression."""
+    compile_regexp(text)
+    return text
+
+
+DnsLabel = Annotated[str, AfterValidator(check_dns_label)]
+ObjectName = Annotated[str, AfterValidator(check_object_name)]
+LabelKey = Annotated[str, AfterValidator(check_label_key)]
+LabelValue = Annotated[str, AfterValidator(check_label_value)]
+EnvironmentName = Annotated[str, AfterValidator(check_environment_name)]
+KernelModuleName = Annotated[str, AfterValidator(check_kernel_module_name)]
+Image = Annotated[str, AfterValidator(check_image)]
+ImageTemplate = Annotated[str, AfterValidator(check_image_template)]
+Template = Annotated[str, AfterValidator(check_variables)]
+Tag = Annotated[str, AfterValidator(check_tag)]
+Quantity = int | Annotated[str, AfterValidator(check_quantity)]
+Regexp = Annotated[str, AfterValidator(check_regexp)]
