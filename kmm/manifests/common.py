@@ -1,0 +1,58 @@
+"""What the objects of a Module share."""
+
+from typing import Any, Final
+
+from kmm.definition import Module
+from kmm.definition.model import Definition
+from kmm.mapping import version_selector
+from kmm.names import MANAGED_BY_LABEL, MODULE_NAME_LABEL
+
+Manifest = dict[str, Any]
+
+PRIORITY_CLASS: Final = "system-node-critical"
+
+
+def module_labels(module: Module, own: dict[str, str]) -> dict[str, str]:
+    """Labels of an object and of its pods: the Module's name, its version when it has one, and `own`."""
+    return {MODULE_NAME_LABEL: module.metadata.name} | version_selector(module) | own
+
+
+def metadata(module: Module, name: str, labels: dict[str, str]) -> Manifest:
+    """`metadata` of an object in the Module's namespace."""
+    return {
+        "name": name,
+        "namespace": module.metadata.namespace,
+        "labels": labels | {MANAGED_BY_LABEL: "kmm"},
+    }
+
+
+def service_account(module: Module, name: str) -> Manifest:
+    """A ServiceAccount for pods that never talk to the API server."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": metadata(module, name, {MODULE_NAME_LABEL: module.metadata.name}),
+        "automountServiceAccountToken": False,
+    }
+
+
+def pull_secrets(module: Module) -> Manifest:
+    """`imagePullSecrets` of a pod; nothing when the Module names none."""
+    secret = module.spec.image_repo_secret
+    return {"imagePullSecrets": [{"name": secret.name}]} if secret else {}
+
+
+def tolerations(module: Module) -> Manifest:
+    """`tolerations` of a pod; nothing when the Module has none."""
+    given = [wire(toleration) for toleration in module.spec.tolerations]
+    return {"tolerations": given} if given else {}
+
+
+def wire(definition: Definition) -> Manifest:
+    """A part of a Module as Kubernetes spells it, with what was given and nothing else."""
+    return definition.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def host_path(name: str, path: str, kind: str) -> Manifest:
+    """A volume of a path on the node; `kind` is the API's `type`, such as `Directory`."""
+    return {"name": name, "hostPath": {"path": path, "type": kind}}

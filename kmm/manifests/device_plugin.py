@@ -1,0 +1,92 @@
+"""The device-plugin DaemonSet: one per Module that has one, on the nodes where the module is loaded."""
+
+from typing import Final
+
+from kmm.definition import DEVICE_PLUGIN_VOLUME, DevicePlugin, Module
+from kmm.kernel import sysfs_module_path
+from kmm.manifests.common import (
+    PRIORITY_CLASS,
+    Manifest,
+    host_path,
+    metadata,
+    module_labels,
+    pull_secrets,
+    service_account,
+    tolerations,
+    wire,
+)
+from kmm.mapping import version_selector
+from kmm.names import ROLE_DEVICE_PLUGIN, ROLE_LABEL, object_name, ready_label
+
+_SOCKETS: Final = "/var/lib/kubelet/device-plugins"
+_LOADED_MODULE: Final = "kmm-loaded-module"
+_LOADED_MODULE_PATH: Final = "/run/kmm/loaded-module"
+
+
+def device_plugin_service_account_name(module: Module, plugin: DevicePlugin) -> str:
+    """The ServiceAccount that the Module names, or that made for it (the operator's name)."""
+    return plugin.service_account_name or f"{module.metadata.name}-device-plugin"
+
+
+def device_plugin_service_account(module: Module) -> Manifest | None:
+    """The ServiceAccount of the device plugin; None without a plugin or when the Module names its own."""
+    plugin = module.spec.device_plugin
+    if plugin is None or plugin.service_account_name:
+        return None
+    return service_account(module, device_plugin_service_account_name(module, plugin))
+
+
+def device_plugin_manifest(module: Module) -> Manifest | None:
+    """The DaemonSet, None when the Module has no device plugin."""
+    plugin = module.spec.device_plugin
+    if plugin is None:
+        return None
+    labels = module_labels(module, {ROLE_LABEL: ROLE_DEVICE_PLUGIN})
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": metadata(module, object_name(module.metadata.name, ROLE_DEVICE_PLUGIN), labels),
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": _pod_spec(module, plugin)},
+        },
+    }
+
+
+def _pod_spec(module: Module, plugin: DevicePlugin) -> Manifest:
+    ready = {ready_label(module.metadata.namespace, module.metadata.name): ""}
+    gate, gate_mount = _loaded_module_gate(module)
+    return {
+        "nodeSelector": version_selector(module) | ready,
+        "serviceAccountName": device_plugin_service_account_name(module, plugin),
+        "priorityClassName": PRIORITY_CLASS,
+        **pull_secrets(module),
+        **tolerations(module),
+        "containers": [_container(plugin, gate_mount)],
+        "volumes": [host_path(DEVICE_PLUGIN_VOLUME, _SOCKETS, "Directory"), *gate, *plugin.volumes],
+    }
+
+
+def _container(plugin: DevicePlugin, gate_mount: list[Manifest]) -> Manifest:
+    given = wire(plugin.container)
+    mounts = given.pop("volumeMounts", [])
+    return {
+        "name": "device-plugin",
+        **given,
+        "securityContext": {"privileged": True},
+        "volumeMounts": [{"name": DEVICE_PLUGIN_VOLUME, "mountPath": _SOCKETS}, *gate_mount, *mounts],
+    }
+
+
+def _loaded_module_gate(module: Module) -> tuple[list[Manifest], list[Manifest]]:
+    """Volume and mount by which the kubelet itself holds the pod back until the module is in the kernel.
+
+    A node may reboot into a state in which the module fails to load, and its ready label is then stale until the
+    next `up`. A hostPath of type Directory fails to mount while the folder is missing and is tried again, which
+    needs neither a shell in the plugin's image nor an image per kernel.
+    """
+    name = module.spec.module_loader.container.modprobe.module_name
+    if not name:
+        return [], []
+    volume = host_path(_LOADED_MODULE, sysfs_module_path(name), "Directory")
+    return [volume], [{"name": _LOADED_MODULE, "mountPath": _LOADED_MODULE_PATH, "readOnly": True}]

@@ -1,0 +1,89 @@
+"""The shell commands that load and unload a module inside a ModuleLoader pod.
+
+Every value from a Module file is quoted. The order of the parts is the operator's (v1.1.0): in-tree module out,
+firmware in, modprobe; on the way out modprobe -r, then the firmware.
+"""
+
+import shlex
+from itertools import pairwise
+from typing import Final
+
+from kmm.definition import Modprobe
+from kmm.kernel import sysfs_module_path
+
+FIRMWARE_DIRECTORY: Final = "/var/lib/firmware"
+
+
+def load_command(modprobe: Modprobe, in_tree_module_to_remove: str | None) -> list[str]:
+    """The container's own command: modprobe's words reach `kubectl logs`, its failure the pod's status."""
+    steps = []
+    if in_tree_module_to_remove:
+        steps.append(_remove_in_tree(modprobe, in_tree_module_to_remove))
+    if modprobe.firmware_path:
+        steps.append(f"cp -r {shlex.quote(modprobe.firmware_path)}/* {FIRMWARE_DIRECTORY}")
+    steps.append(shlex.join(["modprobe", *_load_arguments(modprobe)]))
+    steps.append("exec sleep infinity")
+    return _shell(" && ".join(steps))
+
+
+def unload_command(modprobe: Modprobe) -> list[str]:
+    """The preStop hook: unloads, then removes the firmware files by the names that loading copied."""
+    steps = [shlex.join(["modprobe", *_unload_arguments(modprobe)])]
+    if modprobe.firmware_path:
+        steps.append(_remove_firmware(modprobe.firmware_path))
+    return _shell(" && ".join(steps))
+
+
+def ready_command(modprobe: Modprobe) -> list[str] | None:
+    """Succeeds while the kernel holds the module; None with `rawArgs`, which name no module."""
+    if not modprobe.module_name:
+        return None
+    return _shell(f"[ -d {shlex.quote(sysfs_module_path(modprobe.module_name))} ]")
+
+
+def softdep_configuration(modprobe: Modprobe) -> str | None:
+    """modprobe.d lines that load `modulesLoadingOrder` from its end to its start, None without an order."""
+    order = modprobe.modules_loading_order or ()
+    lines = [f"softdep {first} pre: {second}\n" for first, second in pairwise(order)]
+    return "".join(lines) or None
+
+
+def _shell(script: str) -> list[str]:
+    return ["/bin/sh", "-c", script]
+
+
+def _directory(modprobe: Modprobe) -> list[str]:
+    return ["-d", modprobe.dir_name] if modprobe.dir_name else []
+
+
+def _load_arguments(modprobe: Modprobe) -> list[str]:
+    if modprobe.raw_args and modprobe.raw_args.load:
+        return list(modprobe.raw_args.load)
+    options = modprobe.args.load if modprobe.args and modprobe.args.load else ["-v"]
+    return [*options, *_directory(modprobe), str(modprobe.module_name), *modprobe.parameters]
+
+
+def _unload_arguments(modprobe: Modprobe) -> list[str]:
+    if modprobe.raw_args and modprobe.raw_args.unload:
+        return list(modprobe.raw_args.unload)
+    options = modprobe.args.unload if modprobe.args and modprobe.args.unload else ["-rv"]
+    # Soft dependencies alone leave behind a module that also has a hard one: name the whole list.
+    modules = modprobe.modules_loading_order or (str(modprobe.module_name),)
+    return [*options, *_directory(modprobe), *modules]
+
+
+def _remove_in_tree(modprobe: Modprobe, name: str) -> str:
+    """Only while it is loaded: modprobe -r fails on a module that its folder does not hold."""
+    remove = shlex.join(["modprobe", "-r", *_directory(modprobe), name])
+    return f"{{ [ ! -d {shlex.quote(sysfs_module_path(name))} ] || {remove}; }}"
+
+
+def _remove_firmware(source: str) -> str:
+    """Files by name, then the folders that this left empty; nothing that the image does not hold."""
+    remove_file = shlex.quote(f'rm -f -- "{FIRMWARE_DIRECTORY}/$1"')
+    remove_folder = shlex.quote(f'rmdir -- "{FIRMWARE_DIRECTORY}/$1" 2>/dev/null')
+    return (
+        f"cd {shlex.quote(source)}"
+        f" && find . ! -type d -exec sh -c {remove_file} - {{}} \\;"
+        f" && find . -depth -type d ! -name . -exec sh -c {remove_folder} - {{}} \\;"
+    )

@@ -1,0 +1,205 @@
+"""The decision: (modules, nodes, images) to one frozen Plan. Pure; sorted; independent of the input's order.
+
+A node counts for a Module when it carries the Module's selector and can be scheduled. A node that is cordoned,
+tainted or not ready *and already carries the label of its running kernel* keeps counting: cordoning a node or
+a hiccup of its kubelet must not unload modules (Kubernetes does not evict there either). Only label removal by
+hand, another kernel or a change of the Module takes a node out.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from kmm.definition import Module
+from kmm.errors import PlanError
+from kmm.kernel import trim_kernel_version
+from kmm.mapping import ResolvedKernel, resolve, version_selector
+from kmm.names import KERNEL_LABEL, label_value
+from kmm.nodes import CORDON, Node, selected, untolerated_taint
+
+
+class Action(StrEnum):
+    """What is done for a Module on a kernel, in this order."""
+
+    BUILD = "build"
+    SIGN = "sign"
+    LOAD = "load"
+
+
+@dataclass(frozen=True)
+class Images:
+    """Which images exist: digest by reference, None for an absent one; `assume` speaks for all others."""
+
+    digests: Mapping[str, str | None] = field(default_factory=dict)
+    assume_present: bool = True
+
+    def exists(self, image: str) -> bool:
+        """Whether the image is in its registry, as far as was asked."""
+        return self.digests[image] is not None if image in self.digests else self.assume_present
+
+
+@dataclass(frozen=True)
+class KernelPlan:
+    """A Module on one kernel: on which nodes, from what, by which actions, or why not (`reason`)."""
+
+    version: str
+    nodes: tuple[str, ...]
+    resolved: ResolvedKernel | None
+    actions: tuple[Action, ...]
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class ModulePlan:
+    """A Module and its kernels, sorted by version."""
+
+    module: Module
+    kernels: tuple[KernelPlan, ...]
+
+
+@dataclass(frozen=True, order=True)
+class IgnoredNode:
+    """A node that a Module does not use, and why."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is to be declared; modules sorted by namespace and name."""
+
+    modules: tuple[ModulePlan, ...]
+    ignored: tuple[IgnoredNode, ...]
+
+    def kernel_labels(self) -> dict[str, str]:
+        """Node name to the value of its kernel label, for each node on which a module is to be loaded."""
+        return {
+            node: label_value(kernel.version)
+            for module in self.modules
+            for kernel in module.kernels
+            if Action.LOAD in kernel.actions
+            for node in kernel.nodes
+        }
+
+
+def make_plan(modules: Iterable[Module], nodes: Iterable[Node], images: Images) -> Plan:
+    """Decide for each Module and kernel what is to be done.
+
+    Never fails for a single Module or node: what cannot be done is in the plan with its reason.
+    """
+    by_name = sorted(nodes, key=lambda node: node.name)
+    ordered = sorted(modules, key=lambda module: (module.metadata.namespace, module.metadata.name))
+    ambiguous = _ambiguous_kernels({trim_kernel_version(node.kernel_version) for node in by_name})
+    usable = {module.key: _usable_nodes(module, by_name) for module in ordered}
+    return Plan(
+        modules=tuple(
+            ModulePlan(module, _plan_kernels(module, usable[module.key].nodes, images, ambiguous)) for module in ordered
+        ),
+        ignored=_ignored(by_name, usable),
+    )
+
+
+def required_images(modules: Iterable[Module], nodes: Iterable[Node]) -> tuple[ResolvedKernel, ...]:
+    """What the plan of these will ask about images: each Module on each of its kernels that a mapping takes."""
+    plan = make_plan(modules, nodes, Images())
+    return tuple(kernel.resolved for module in plan.modules for kernel in module.kernels if kernel.resolved is not None)
+
+
+@dataclass(frozen=True)
+class _UsableNodes:
+    nodes: Sequence[Node]
+    refused: Mapping[str, str]
+
+
+def _usable_nodes(module: Module, nodes: Sequence[Node]) -> _UsableNodes:
+    selector = dict(module.spec.selector) | version_selector(module)
+    usable, refused = [], {}
+    for node in nodes:
+        if not selected(node, selector):
+            continue
+        reason = _refusal(node, module)
+        if reason is None:
+            usable.append(node)
+        else:
+            refused[node.name] = reason
+    return _UsableNodes(usable, refused)
+
+
+def _refusal(node: Node, module: Module) -> str | None:
+    """Why the Module does not use a node that its selector takes, or None."""
+    if node.labels.get(KERNEL_LABEL) == label_value(trim_kernel_version(node.kernel_version)):
+        return None
+    taint = untolerated_taint(node, module.spec.tolerations)
+    if taint == CORDON:
+        return "unschedulable: the node is cordoned"
+    return None if taint is None else f"taint {taint} is not tolerated"
+
+
+def _ignored(nodes: Sequence[Node], usable: Mapping[str, _UsableNodes]) -> tuple[IgnoredNode, ...]:
+    taken = {node.name for found in usable.values() for node in found.nodes}
+    reasons: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for key, found in usable.items():
+        for node, reason in found.refused.items():
+            reasons[node][reason].append(key)
+    ignored = [
+        IgnoredNode(node, f"{', '.join(keys)}: {reason}" if node in taken or len(found_reasons) > 1 else reason)
+        for node, found_reasons in reasons.items()
+        for reason, keys in found_reasons.items()
+    ]
+    unselected = (node.name for node in nodes if node.name not in taken and node.name not in reasons)
+    return tuple(sorted([*ignored, *(IgnoredNode(node, "no Module selects it") for node in unselected)]))
+
+
+def _plan_kernels(
+    module: Module, nodes: Sequence[Node], images: Images, ambiguous: Mapping[str, str]
+) -> tuple[KernelPlan, ...]:
+    by_kernel: dict[str, list[Node]] = defaultdict(list)
+    for node in nodes:
+        by_kernel[trim_kernel_version(node.kernel_version)].append(node)
+    return tuple(
+        _plan_kernel(module, kernel, by_kernel[kernel], images, ambiguous.get(kernel)) for kernel in sorted(by_kernel)
+    )
+
+
+def _plan_kernel(
+    module: Module, kernel: str, nodes: Sequence[Node], images: Images, obstacle: str | None
+) -> KernelPlan:
+    names = tuple(node.name for node in nodes)
+    try:
+        resolved = resolve(module, min(node.kernel_version for node in nodes))
+    except PlanError as error:
+        resolved, obstacle = None, obstacle or str(error)
+    if obstacle is None and resolved is None:
+        obstacle = "no kernel mapping matches"
+    if obstacle is not None or resolved is None:
+        return KernelPlan(kernel, names, None, (), obstacle)
+    return KernelPlan(kernel, names, resolved, _actions(resolved, images))
+
+
+def _actions(resolved: ResolvedKernel, images: Images) -> tuple[Action, ...]:
+    if not (resolved.build or resolved.sign) or images.exists(resolved.image):
+        return (Action.LOAD,)
+    if resolved.sign is None:
+        return (Action.BUILD, Action.LOAD)
+    if resolved.build is None or (resolved.unsigned_image in images.digests and images.exists(resolved.build_image)):
+        return (Action.SIGN, Action.LOAD)
+    return (Action.BUILD, Action.SIGN, Action.LOAD)
+
+
+def _ambiguous_kernels(kernels: Iterable[str]) -> dict[str, str]:
+    """Kernels that cannot be told apart by their label value, each with the reason.
+
+    A kernel that is its own label value keeps it; of others that share one, the first in order does.
+    """
+    owners: dict[str, str] = {}
+    obstacles = {}
+    for kernel in sorted(kernels, key=lambda kernel: (kernel != label_value(kernel), kernel)):
+        value = label_value(kernel)
+        owner = owners.setdefault(value, kernel)
+        if not value:
+            obstacles[kernel] = f"kernel version {kernel!r} makes no label value"
+        elif owner != kernel:
+            obstacles[kernel] = f"its label value {value} is also that of kernel {owner}"
+    return obstacles
