@@ -1,0 +1,119 @@
+"""What this project asks of a cluster: its identity, its nodes, and labels on them."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from pydantic import AliasPath, Field, ValidationError
+
+from kmm.cluster.connection import CONNECTIONS, ApiStatusError, Connection
+from kmm.cluster.kubeconfig import Access
+from kmm.errors import ClusterError
+from kmm.node_list import parse_page, sorted_nodes
+from kmm.nodes import LabelChange, Node
+from kmm.wire import Page, Wire
+
+T = TypeVar("T")
+
+_PAGE_SIZE: Final = 500
+_LIST_ATTEMPTS: Final = 3
+_SHOWN: Final = 20  # failures listed in one message
+
+
+class Cluster:
+    """One Kubernetes cluster. Every method raises ClusterError when the API server can't be reached or refuses."""
+
+    def __init__(self, connection: Connection, access: Access) -> None:
+        self._connection = connection
+        self._access = access
+
+    def __str__(self) -> str:
+        """For messages: which context of which file."""
+        return str(self._access)
+
+    def provider_arguments(self) -> dict[str, str]:
+        """`kubeconfig` and `context` that lead Pulumi's provider, and `connect`, to this very cluster.
+
+        An empty `kubeconfig` stands for the environment's, which may be several files; it must be passed as it is,
+        because the provider's SDK takes a missing one from `KUBECONFIG` as if that were a single path.
+        """
+        return {"kubeconfig": self._access.kubeconfig, "context": self._access.context}
+
+    def identity(self) -> str:
+        """The cluster's identity: the UID of its namespace `kube-system`, which lives as long as the cluster."""
+        body = self._connection.get("/api/v1/namespaces/kube-system")
+        try:
+            return _Namespace.model_validate_json(body).uid
+        except ValidationError:
+            raise ClusterError(f"namespace kube-system has no uid; is this a Kubernetes API? ({self})") from None
+
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes, by name."""
+        return sorted_nodes(self._list("/api/v1/nodes", {}, parse_page))
+
+    def apply_node_labels(self, changes: Iterable[LabelChange], field_manager: str) -> tuple[str, ...]:
+        """Make `field_manager` own exactly these labels on these nodes; returns the nodes that are gone.
+
+        Labels it owned before and that are not in the change disappear, unless another manager applied them too.
+        Every node is tried; the failures are raised together.
+        """
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            futures = {pool.submit(self._apply, change, field_manager): change.node for change in changes}
+        failures = [error for future in futures if isinstance(error := future.exception(), ClusterError)]
+        if failures:
+            raise ClusterError(_summary(failures, len(futures)))
+        return tuple(node for future, node in futures.items() if not future.result())
+
+    def _apply(self, change: LabelChange, field_manager: str) -> bool:
+        """Whether the node was still there."""
+        if not change.uid:  # the uid keeps the API server from creating a Node that is not there
+            raise ValueError(f"labels for node {change.node} without its uid")
+        metadata = {"name": change.node, "uid": change.uid, "labels": dict(change.labels)}
+        document = {"apiVersion": "v1", "kind": "Node", "metadata": metadata}
+        try:
+            self._connection.apply(f"/api/v1/nodes/{change.node}", document, field_manager)
+        except ApiStatusError:
+            # The status for a node that is gone or came again under its name depends on the server's checks and on
+            # the user's rights (409, 422 or 403), so look instead.
+            if self._exists(change):
+                raise
+            return False
+        return True
+
+    def _exists(self, change: LabelChange) -> bool:
+        found = self._list("/api/v1/nodes", {"fieldSelector": f"metadata.name={change.node}"}, parse_page)
+        return any(node.uid == change.uid for node in found)
+
+    def _list(self, path: str, query: Mapping[str, str], parse: Callable[[bytes], Page[T]]) -> list[T]:
+        """All items below `path`. A list whose continue token expired meanwhile starts again, from nothing."""
+        for _ in range(_LIST_ATTEMPTS):
+            try:
+                return [item for page in self._pages(path, query, parse) for item in page.items]
+            except ApiStatusError as error:
+                if error.status != 410:
+                    raise
+                expired = error
+        raise ClusterError(f"the list changed faster than it could be read, {_LIST_ATTEMPTS} times: {expired}")
+
+    def _pages(self, path: str, query: Mapping[str, str], parse: Callable[[bytes], Page[T]]) -> Iterator[Page[T]]:
+        token = ""
+        while True:
+            body = self._connection.get(path, {**query, "limit": _PAGE_SIZE, **({"continue": token} if token else {})})
+            try:
+                page = parse(body)
+            except ClusterError as error:
+                raise ClusterError(f"GET {path}: {error} ({self})") from None
+            yield page
+            token = page.continue_token
+            if not token:
+                return
+
+
+class _Namespace(Wire):
+    uid: str = Field(min_length=1, validation_alias=AliasPath("metadata", "uid"))
+
+
+def _summary(failures: list[ClusterError], tried: int) -> str:
+    shown = [f"  {failure}" for failure in failures[:_SHOWN]]
+    more = [f"  and {len(failures) - _SHOWN} more"] if len(failures) > _SHOWN else []
+    return "\n".join([f"the labels of {len(failures)} of {tried} nodes could not be set:", *shown, *more])
