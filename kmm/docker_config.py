@@ -36,8 +36,8 @@ class Credential:
 class DockerConfig:
     """Logins by registry pattern, most specific first, and the programs that know more of them.
 
-    `helpers` maps a registry to the suffix of its `docker-credential-…` program; `store` is the suffix of the one
-    for all other registries, or empty.
+    `helpers` maps a registry to the suffix of its `docker-credential-…` program; `store` is the suffix of the
+    one for all other registries, or empty.
     """
 
     origin: str
@@ -58,14 +58,16 @@ class DockerConfig:
 
     @classmethod
     def parse_pull_secret(cls, data: Mapping[str, str], origin: str) -> Self:
-        """The `data` (base64 values) of a Secret of type kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg.
+        """The `data` (base64 values) of a Secret of type kubernetes.io/dockerconfigjson or …/dockercfg.
 
         RegistryError names `origin`, for example `Secret modules/pull`, and what is missing or wrong.
         """
         key = next((key for key in (CONFIG_KEY, LEGACY_CONFIG_KEY) if data.get(key)), None)
         if key is None:
-            raise RegistryError(f"{origin} has neither {CONFIG_KEY} nor {LEGACY_CONFIG_KEY}; make it with"
-                                " `kubectl create secret docker-registry`")  # fmt: skip
+            raise RegistryError(
+                f"{origin} has neither {CONFIG_KEY} nor {LEGACY_CONFIG_KEY};"
+                " make it with `kubectl create secret docker-registry`"
+            )
         try:
             text = base64.b64decode(data[key], validate=True)
         except binascii.Error:
