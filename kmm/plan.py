@@ -73,13 +73,13 @@ class Plan:
     modules: tuple[ModulePlan, ...]
     ignored: tuple[IgnoredNode, ...]
 
-    def kernel_labels(self) -> dict[str, str]:
-        """Node name to the value of its kernel label, for each node on which a module is to be loaded."""
+    def kernel_labels(self) -> dict[str, dict[str, str]]:
+        """Node name to its kernel label, for each node on which a module is to be loaded."""
         return {
-            node: label_value(kernel.version)
+            node: kernel.resolved.kernel_label
             for module in self.modules
             for kernel in module.kernels
-            if Action.LOAD in kernel.actions
+            if kernel.resolved is not None and Action.LOAD in kernel.actions
             for node in kernel.nodes
         }
 
@@ -90,14 +90,13 @@ def make_plan(modules: Iterable[Module], nodes: Iterable[Node], images: Images) 
     Never fails for a single Module or node: what cannot be done is in the plan with its reason.
     """
     by_name = sorted(nodes, key=lambda node: node.name)
+    kernels = _group_by_kernel(by_name)
+    guarded = frozenset(node.name for node in by_name if _is_guarded(node))
     ordered = sorted(modules, key=lambda module: (module.metadata.namespace, module.metadata.name))
-    ambiguous = _ambiguous_kernels({trim_kernel_version(node.kernel_version) for node in by_name})
-    usable = {module.key: _usable_nodes(module, by_name) for module in ordered}
+    uses = [_used_nodes(module, kernels, guarded) for module in ordered]
     return Plan(
-        modules=tuple(
-            ModulePlan(module, _plan_kernels(module, usable[module.key].nodes, images, ambiguous)) for module in ordered
-        ),
-        ignored=_ignored(by_name, usable),
+        modules=tuple(ModulePlan(use.module, _plan_kernels(use, images)) for use in uses),
+        ignored=_ignored(by_name, uses),
     )
 
 
@@ -107,42 +106,60 @@ def required_images(modules: Iterable[Module], nodes: Iterable[Node]) -> tuple[R
     return tuple(kernel.resolved for module in plan.modules for kernel in module.kernels if kernel.resolved is not None)
 
 
-@dataclass(frozen=True)
-class _UsableNodes:
-    nodes: Sequence[Node]
-    refused: Mapping[str, str]
-
-
-def _usable_nodes(module: Module, nodes: Sequence[Node]) -> _UsableNodes:
-    selector = dict(module.spec.selector) | version_selector(module)
-    usable, refused = [], {}
+def _group_by_kernel(nodes: Iterable[Node]) -> dict[str, list[Node]]:
+    by_kernel: dict[str, list[Node]] = defaultdict(list)
     for node in nodes:
-        if not selected(node, selector):
-            continue
-        reason = _refusal(node, module)
-        if reason is None:
-            usable.append(node)
-        else:
-            refused[node.name] = reason
-    return _UsableNodes(usable, refused)
+        by_kernel[trim_kernel_version(node.kernel_version)].append(node)
+    return dict(sorted(by_kernel.items()))
+
+
+def _is_guarded(node: Node) -> bool:
+    """Whether a taint or cordon may keep Modules off the node that are not there already."""
+    in_use = node.labels.get(KERNEL_LABEL) == label_value(trim_kernel_version(node.kernel_version))
+    return not in_use and untolerated_taint(node, ()) is not None
+
+
+@dataclass(frozen=True)
+class _UsedNodes:
+    """The nodes of a Module by kernel, and those its selector takes but a taint refuses, with the reason.
+
+    `obstacles` has the kernels that cannot be served, with the reason.
+    """
+
+    module: Module
+    kernels: Mapping[str, Sequence[Node]]
+    refused: Mapping[str, str]
+    obstacles: Mapping[str, str]
+
+
+def _used_nodes(module: Module, kernels: Mapping[str, Sequence[Node]], guarded: frozenset[str]) -> _UsedNodes:
+    selector = dict(module.spec.selector) | version_selector(module)
+    chosen = {kernel: [node for node in nodes if selected(node, selector)] for kernel, nodes in kernels.items()}
+    refused = {
+        node.name: reason
+        for nodes in chosen.values()
+        for node in nodes
+        if node.name in guarded and (reason := _refusal(node, module))
+    }
+    usable = {kernel: [node for node in nodes if node.name not in refused] for kernel, nodes in chosen.items()}
+    # Refused nodes count here: one may carry the label of another kernel's DaemonSet.
+    obstacles = _ambiguous_kernels(kernel for kernel, nodes in chosen.items() if nodes)
+    return _UsedNodes(module, {kernel: nodes for kernel, nodes in usable.items() if nodes}, refused, obstacles)
 
 
 def _refusal(node: Node, module: Module) -> str | None:
-    """Why the Module does not use a node that its selector takes, or None."""
-    if node.labels.get(KERNEL_LABEL) == label_value(trim_kernel_version(node.kernel_version)):
-        return None
     taint = untolerated_taint(node, module.spec.tolerations)
     if taint == CORDON:
         return "unschedulable: the node is cordoned"
     return None if taint is None else f"taint {taint} is not tolerated"
 
 
-def _ignored(nodes: Sequence[Node], usable: Mapping[str, _UsableNodes]) -> tuple[IgnoredNode, ...]:
-    taken = {node.name for found in usable.values() for node in found.nodes}
+def _ignored(nodes: Sequence[Node], uses: Iterable[_UsedNodes]) -> tuple[IgnoredNode, ...]:
+    taken = {node.name for use in uses for found in use.kernels.values() for node in found}
     reasons: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for key, found in usable.items():
-        for node, reason in found.refused.items():
-            reasons[node][reason].append(key)
+    for use in uses:
+        for node, reason in use.refused.items():
+            reasons[node][reason].append(use.module.key)
     ignored = [
         IgnoredNode(node, f"{', '.join(keys)}: {reason}" if node in taken or len(found_reasons) > 1 else reason)
         for node, found_reasons in reasons.items()
@@ -152,14 +169,10 @@ def _ignored(nodes: Sequence[Node], usable: Mapping[str, _UsableNodes]) -> tuple
     return tuple(sorted([*ignored, *(IgnoredNode(node, "no Module selects it") for node in unselected)]))
 
 
-def _plan_kernels(
-    module: Module, nodes: Sequence[Node], images: Images, ambiguous: Mapping[str, str]
-) -> tuple[KernelPlan, ...]:
-    by_kernel: dict[str, list[Node]] = defaultdict(list)
-    for node in nodes:
-        by_kernel[trim_kernel_version(node.kernel_version)].append(node)
+def _plan_kernels(use: _UsedNodes, images: Images) -> tuple[KernelPlan, ...]:
     return tuple(
-        _plan_kernel(module, kernel, by_kernel[kernel], images, ambiguous.get(kernel)) for kernel in sorted(by_kernel)
+        _plan_kernel(use.module, kernel, nodes, images, use.obstacles.get(kernel))
+        for kernel, nodes in use.kernels.items()
     )
 
 
