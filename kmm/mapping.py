@@ -4,7 +4,7 @@ From `ResolvedKernel` on, the kernel mappings are not looked at again (the opera
 the same part).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 import re2
 
 from kmm.definition import Build, KernelMapping, Module, Sign, TLSOptions
-from kmm.images import unsigned_image
+from kmm.errors import PlanError
+from kmm.images import ImageReference, unsigned_image
 from kmm.kernel import expand, template_variables, trim_kernel_version
 from kmm.names import KERNEL_LABEL, label_value, version_label
 
@@ -76,7 +77,7 @@ def find_mapping(mappings: Iterable[KernelMapping], kernel: str) -> int | None:
 def resolve(module: Module, release: str) -> ResolvedKernel | None:
     """The Module on the kernel that reports itself as `release`, or None when no mapping takes it.
 
-    Raises PlanError when a template needs a part that this kernel version does not have.
+    Raises PlanError when a template needs a part that this kernel version does not have, or makes no image of it.
     """
     kernel = trim_kernel_version(release)
     container = module.spec.module_loader.container
@@ -89,7 +90,7 @@ def resolve(module: Module, release: str) -> ResolvedKernel | None:
         module=module,
         release=release,
         mapping=index,
-        image=expand(mapping.container_image or container.container_image or "", variables),
+        image=_expand_image(mapping.container_image or container.container_image or "", variables),
         build=_merge_build(container.build, mapping.build),
         sign=_expand_sign(_merge_sign(container.sign, mapping.sign), variables),
         registry_tls=mapping.registry_tls or container.registry_tls or TLSOptions(),
@@ -98,29 +99,42 @@ def resolve(module: Module, release: str) -> ResolvedKernel | None:
 
 
 def _merge_build(default: Build | None, own: Build | None) -> Build | None:
-    """The mapping's values win; build arguments are overridden by name, secrets appended."""
+    """The mapping's values win; build arguments are overridden by name, secrets appended, each once."""
     if default is None or own is None:
         return own or default
     arguments = {argument.name: argument for argument in (*default.build_args, *own.build_args)}
+    secrets = {secret.name: secret for secret in (*default.secrets, *own.secrets)}
     return default.model_copy(
-        update=_set_fields(own) | {"build_args": tuple(arguments.values()), "secrets": (*default.secrets, *own.secrets)}
+        update=_set_fields(own) | {"build_args": tuple(arguments.values()), "secrets": tuple(secrets.values())}
     )
 
 
 def _merge_sign(default: Sign | None, own: Sign | None) -> Sign | None:
-    """The mapping's values win field by field; its files are appended."""
+    """The mapping's values win field by field; its files are appended, each once."""
     if default is None or own is None:
         return own or default
-    files = (*default.files_to_sign, *own.files_to_sign)
-    return default.model_copy(update=_set_fields(own) | {"files_to_sign": files})
+    files = dict.fromkeys((*default.files_to_sign, *own.files_to_sign))
+    return default.model_copy(update=_set_fields(own) | {"files_to_sign": tuple(files)})
 
 
-def _expand_sign(sign: Sign | None, variables: dict[str, str]) -> Sign | None:
+def _expand_image(template: str, variables: Mapping[str, str]) -> str:
+    """An image may not hold the `+` of a kernel version: `_` stands for it, as in the operator's version 2."""
+    image = expand(template, {name: value.replace("+", "_") for name, value in variables.items()})
+    try:
+        ImageReference.parse(image)
+    except ValueError as error:
+        raise PlanError(
+            f"{template} makes {image!r}, which is no image: {error}. Add a mapping with literal and its own image"
+        ) from error
+    return image
+
+
+def _expand_sign(sign: Sign | None, variables: Mapping[str, str]) -> Sign | None:
     if sign is None:
         return None
     return sign.model_copy(
         update={
-            "unsigned_image": sign.unsigned_image and expand(sign.unsigned_image, variables),
+            "unsigned_image": sign.unsigned_image and _expand_image(sign.unsigned_image, variables),
             "files_to_sign": tuple(expand(file, variables) for file in sign.files_to_sign),
         }
     )

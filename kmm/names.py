@@ -57,4 +57,4 @@ def object_name(*parts: str) -> str:
     """
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:_HASH_LENGTH]
     readable = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
-    return f"{readable[: MAX_NAME - _HASH_LENGTH - 1].strip('-')}-{digest}"
+    return f"{readable[: MAX_NAME - _HASH_LENGTH - 1].strip('-')}-{digest}".lstrip("-")

@@ -79,11 +79,11 @@ def _remove_in_tree(modprobe: Modprobe, name: str) -> str:
 
 
 def _remove_firmware(source: str) -> str:
-    """Files by name, then the folders that this left empty; nothing that the image does not hold."""
+    """Files by name, then the folders that this left empty; nothing that loading did not copy."""
     remove_file = shlex.quote(f'rm -f -- "{FIRMWARE_DIRECTORY}/$1"')
     remove_folder = shlex.quote(f'rmdir -- "{FIRMWARE_DIRECTORY}/$1" 2>/dev/null')
     return (
         f"cd {shlex.quote(source)}"
-        f" && find . ! -type d -exec sh -c {remove_file} - {{}} \\;"
-        f" && find . -depth -type d ! -name . -exec sh -c {remove_folder} - {{}} \\;"
+        f" && find ./* ! -type d -exec sh -c {remove_file} - {{}} \\;"
+        f" && find ./* -depth -type d -exec sh -c {remove_folder} - {{}} \\;"
     )
