@@ -100,22 +100,3 @@ def _tolerates(toleration: Toleration, taint: Taint) -> bool:
         return not toleration.key or toleration.key == taint.key
     equal = (toleration.operator or "Equal") == "Equal"
     return equal and toleration.key == taint.key and (toleration.value or "") == taint.value
-
-
-def label_changes(
-    nodes: Iterable[Node], wanted: Mapping[str, Mapping[str, str]], field_manager: str
-) -> tuple[LabelChange, ...]:
-    """What to apply so that `field_manager` owns exactly the labels `wanted`, keyed by node name.
-
-    Left out are nodes that are so already and names that are no node. Label keys must begin with
-    `kmm.node.kubernetes.io/`: the owners of others are not known.
-    """
-    return tuple(
-        LabelChange(node.name, node.uid, labels)
-        for node in nodes
-        if (labels := wanted.get(node.name, {})) != _applied_labels(node, field_manager)
-    )
-
-
-def _applied_labels(node: Node, field_manager: str) -> dict[str, str | None]:
-    return {key: node.labels.get(key) for key, owners in node.label_owners.items() if field_manager in owners}

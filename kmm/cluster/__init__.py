@@ -7,6 +7,7 @@ meant, `connection` talks to it, `client` knows what to ask.
 from typing import TYPE_CHECKING
 
 from kmm.cluster.kubeconfig import resolve
+from kmm.errors import ClusterError
 
 if TYPE_CHECKING:
     from kmm.cluster.client import Cluster
@@ -23,3 +24,17 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> "Clust
 
     access = resolve(kubeconfig, context)
     return Cluster(open_connection(access), access)
+
+
+def require_identity(cluster: "Cluster", expected: str) -> None:
+    """Raise ClusterError unless this is the cluster that a stack's state is about.
+
+    In another cluster everything of the state would seem to be gone.
+    """
+    found = cluster.identity()
+    if found != expected:
+        raise ClusterError(
+            f"wrong cluster: this stack belongs to the cluster whose namespace kube-system has UID {expected}, but "
+            f"{cluster} leads to {found}. Nothing was changed. Set kmm:kubeconfig and kmm:context to the "
+            "stack's cluster, or use another stack for this one: pulumi stack init NAME"
+        )

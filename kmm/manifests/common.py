@@ -9,6 +9,14 @@ from kmm.names import MANAGED_BY_LABEL, MODULE_NAME_LABEL
 
 Manifest = dict[str, Any]
 
+# For Pulumi's provider. A field manager that is always the same lets a stack that lost its state take its objects over
+# again. A condition that holds at once: whether modules are loaded is not for the provider's DaemonSet check to say,
+# which one dead node fails; deletion still waits until the pods are gone.
+_PROVIDER_ANNOTATIONS: Final = {
+    "pulumi.com/patchFieldManager": "kmm",
+    "pulumi.com/waitFor": "jsonpath={.metadata.uid}",
+}
+
 PRIORITY_CLASS: Final = "system-node-critical"
 
 
@@ -23,6 +31,7 @@ def metadata(module: Module, name: str, labels: dict[str, str]) -> Manifest:
         "name": name,
         "namespace": module.metadata.namespace,
         "labels": labels | {MANAGED_BY_LABEL: "kmm"},
+        "annotations": dict(_PROVIDER_ANNOTATIONS),
     }
 
 

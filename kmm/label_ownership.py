@@ -1,0 +1,38 @@
+"""Who owns a label on a node, by server-side apply. Pure.
+
+A set of labels belongs to an owner, a text such as `kmm-1a2b.kernel`, and within it to a generation, a number; field
+managers are named `OWNER.GENERATION`. While labels are only added or changed the generation stays. Taking labels off
+starts the next one: the new generation applies what is still wanted, and the old one gives its labels up later, when
+the pods that hang on them are gone. A label stays while anybody owns it.
+
+The generation follows from what the nodes show, so that a run that was killed half-way goes on where it stopped.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from kmm.nodes import Node
+
+Labels = Mapping[str, str]
+
+
+def field_manager(owner: str, wanted: Mapping[str, Labels], nodes: Sequence[Node]) -> str:
+    """The field manager that is to own `wanted` (labels by node name)."""
+    kept = {generation for node in nodes for generation in _generations(owner, node)}
+    released = {generation for node in nodes if not wanted.get(node.name) for generation in _generations(owner, node)}
+    return f"{owner}.{max(released) + 1 if released else max(kept, default=0)}"
+
+
+def owned_labels(manager: str, node: Node) -> dict[str, str | None]:
+    """The labels that `manager` owns on the node, with their present values."""
+    return {key: node.labels.get(key) for key, owners in node.label_owners.items() if manager in owners}
+
+
+def differing_nodes(manager: str, wanted: Mapping[str, Labels], nodes: Iterable[Node]) -> list[str]:
+    """Names of the nodes whose labels are not as wanted, or not this manager's."""
+    return [node.name for node in nodes if wanted.get(node.name, {}) != owned_labels(manager, node)]
+
+
+def _generations(owner: str, node: Node) -> set[int]:
+    managers = {manager for owners in node.label_owners.values() for manager in owners}
+    numbers = (manager.removeprefix(f"{owner}.") for manager in managers if manager.startswith(f"{owner}."))
+    return {int(number) for number in numbers if number.isdecimal()}

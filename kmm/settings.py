@@ -1,0 +1,59 @@
+"""The stack's configuration, read once. Every key is described in `Pulumi.yaml`."""
+
+import json
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from kmm.errors import SettingsError
+
+
+class Settings(BaseModel):
+    """Settings of one stack; attribute `image_check` is the key `kmm:imageCheck`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+
+    modules: tuple[str, ...] = Field(min_length=1)
+    kubeconfig: str | None = None
+    context: str | None = None
+
+
+def read_settings(project: str, environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of the running stack.
+
+    The engine passes all configuration as one JSON object of texts; reading that rather than key by key is what
+    makes a misspelt key an error. Raises SettingsError with every problem and the command that repairs it.
+    """
+    given: dict[str, str] = json.loads(environment.get("PULUMI_CONFIG", "{}"))
+    own = {
+        name: _parsed(text)
+        for key, text in given.items()
+        for namespace, _, name in [key.partition(":")]
+        if namespace == project and text != ""
+    }
+    try:
+        return Settings.model_validate(own)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_problem(project, one) for one in error.errors())) from error
+
+
+def _parsed(text: str) -> Any:  # noqa: ANN401 (pydantic judges it)
+    """Arrays and objects arrive as JSON; a text stays as it is, even if it looks like a number."""
+    return json.loads(text) if text[:1] in "[{" else text
+
+
+def _problem(project: str, error: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
+    path = ".".join(str(part) for part in error["loc"])
+    key = f"{project}:{path}"
+    if error["type"] == "missing":
+        return f"{key} is not set. Set it: pulumi config set --path '{project}:{path}[0]' PATH"
+    if error["type"] == "extra_forbidden":
+        known = [str(field.alias) for field in Settings.model_fields.values()]
+        near = get_close_matches(path, known, n=1)
+        hint = f"; did you mean {project}:{near[0]}?" if near else ""
+        return f"{key} is not a setting{hint} Settings are: {', '.join(known)}. Remove it: pulumi config rm {key}"
+    return f"{key}: {error['msg']}; given: {error['input']!r}"
