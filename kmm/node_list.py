@@ -21,17 +21,23 @@ class _Taint(Wire):
     effect: str
 
 
-class _ManagedFields(Wire):
+class _Applied(Wire):
+    operation: Literal["Apply"]
     manager: str = ""
-    operation: str = ""
     labels: dict[str, Any] = Field({}, validation_alias=AliasPath("fieldsV1", "f:metadata", "f:labels"))
+
+
+class _Updated(Wire):
+    """Its field set, the kubelet's, is the largest part of a Node and of no use."""
+
+    operation: Literal["Update"]
 
 
 class _Metadata(Wire):
     name: str = Field(min_length=1)
     uid: str = ""
     labels: Nullable[dict[str, str]] = Field(default_factory=dict)
-    managed_fields: Nullable[tuple[_ManagedFields, ...]] = ()
+    managed_fields: Nullable[tuple[Annotated[_Applied | _Updated, Field(discriminator="operation")], ...]] = ()
 
 
 class _Node(Wire):
@@ -105,10 +111,10 @@ def _node(wire: _Node) -> Node:
     )
 
 
-def _label_owners(entries: Iterable[_ManagedFields]) -> Mapping[str, frozenset[str]]:
+def _label_owners(entries: Iterable[_Applied | _Updated]) -> Mapping[str, frozenset[str]]:
     owners: dict[str, frozenset[str]] = {}
     for entry in entries:
-        if entry.operation == "Apply":
+        if isinstance(entry, _Applied):
             for key in _project_keys(entry.labels):
                 owners[key] = owners.get(key, frozenset()) | {entry.manager}
     return owners
