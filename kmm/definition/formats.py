@@ -1,38 +1,22 @@
 """Text formats of names, keys and images: plain `str -> str` checks, wrapped once as annotated types.
 
 Each check returns its argument or raises ValueError with what was given and what is allowed.
-Sources: Kubernetes' object names and label syntax (RFC 1123), the distribution project's reference grammar.
+Source: Kubernetes' rules for object names (RFC 1123), labels and environment variables.
 """
 
 import re
 from collections.abc import Callable
 from typing import Annotated, Final, Protocol
 
-import re2  # type: ignore[import-untyped]
+import re2
 from pydantic import AfterValidator
 
-VARIABLES: Final = (
-    "KERNEL_FULL_VERSION",
-    "KERNEL_VERSION",
-    "KERNEL_XYZ",
-    "KERNEL_X",
-    "KERNEL_Y",
-    "KERNEL_Z",
-    "MOD_NAME",
-    "MOD_NAMESPACE",
-)
-_VARIABLE: Final = re.compile(r"\$(?:\{(?P<braced>[^}]*)\}|(?P<bare>[A-Za-z_]\w*))", re.ASCII)
+from kmm.images import ImageReference
+from kmm.kernel import VARIABLES, expand, referenced_variables
+from kmm.problems import shown
 
 _DNS_LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED_NAME: Final = r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)"
-_HOST_PART: Final = r"[A-Za-z0-9](?:[-A-Za-z0-9]*[A-Za-z0-9])?"
-_DOMAIN: Final = rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
-_PATH: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_IMAGE: Final = re.compile(
-    rf"(?:{_DOMAIN}/)?{_PATH}(?:/{_PATH})*(?P<tag>:\w[\w.-]{{0,127}})?"
-    r"(?P<digest>@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?",
-    re.ASCII,
-)
 
 
 def _text_format(pattern: str, longest: int, description: str) -> Callable[[str], str]:
@@ -40,9 +24,9 @@ def _text_format(pattern: str, longest: int, description: str) -> Callable[[str]
 
     def check(text: str) -> str:
         if len(text) > longest:
-            raise ValueError(f"{text!r} has {len(text)} characters, at most {longest} are allowed")
+            raise ValueError(f"{shown(text)} has {len(text)} characters, at most {longest} are allowed")
         if not compiled.fullmatch(text):
-            raise ValueError(f"{text!r} is not {description}")
+            raise ValueError(f"{shown(text)} is not {description}")
         return text
 
     return check
@@ -61,9 +45,7 @@ check_label_value = _text_format(
     63,
     "a label value: letters, digits, '-', '_' and '.', a letter or digit at both ends",
 )
-check_environment_name = _text_format(
-    r"[ -<>-~]+", 1024, "a variable name: printable ASCII characters without '='"
-)
+check_environment_name = _text_format(r"[ -<>-~]+", 1024, "a variable name: printable ASCII characters without '='")
 check_kernel_module_name = _text_format(
     r"[A-Za-z0-9_][-\w.+]*",
     55,  # the kernel's MODULE_NAME_LEN on 64-bit machines, less the final NUL
@@ -89,33 +71,28 @@ def check_label_key(text: str) -> str:
     return text
 
 
-def check_variables(text: str) -> str:
+def check_template(text: str) -> str:
     """`text` when every `$NAME` and `${NAME}` in it is one that a kernel mapping may use."""
-    for match in _VARIABLE.finditer(text):
-        if (match["braced"] or match["bare"]) not in VARIABLES:
-            raise ValueError(f"{match[0]} is not a known variable; known are {', '.join(VARIABLES)}")
+    unknown = sorted(set(referenced_variables(text)) - set(VARIABLES))
+    if unknown:
+        names = ", ".join(f"${{{name}}}" for name in unknown)
+        raise ValueError(f"{names} is not a known variable; known are {', '.join(VARIABLES)}")
     return text
 
 
 def check_image(text: str) -> str:
-    """`text` when it is an image reference, `[HOST[:PORT]/]PATH[:TAG][@DIGEST]`, tag and digest optional."""
-    if not _IMAGE.fullmatch(text):
-        raise ValueError(
-            f"{text!r} is not an image reference: [HOST[:PORT]/]PATH[:TAG][@DIGEST], the path in lower case"
-        )
+    """`text` when it is an image reference, `[HOST[:PORT]/]PATH[:TAG][@DIGEST]`."""
+    try:
+        ImageReference.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{shown(text)} is not an image reference: {error}") from error
     return text
 
 
 def check_image_template(text: str) -> str:
     """`text` when it is an image reference once its variables have values."""
-    check_image(_VARIABLE.sub("0", check_variables(text)))
+    check_image(expand(check_template(text), dict.fromkeys(VARIABLES, "0")))
     return text
-
-
-def has_tag_or_digest(image: str) -> bool:
-    """Whether a well-formed image reference or template says which version of the image is meant."""
-    match = _IMAGE.fullmatch(_VARIABLE.sub("0", image))
-    return match is not None and (match["tag"] or match["digest"]) is not None
 
 
 class CompiledRegexp(Protocol):
@@ -136,7 +113,7 @@ def compile_regexp(text: str) -> CompiledRegexp:
         compiled: CompiledRegexp = re2.compile(text, options)
     except re2.error as error:
         reason = error.args[0].decode()
-        raise ValueError(f"{text!r} is not a regular expression (RE2 syntax): {reason}") from error
+        raise ValueError(f"{shown(text)} is not a regular expression (RE2 syntax): {reason}") from error
     return compiled
 
 
@@ -154,7 +131,7 @@ EnvironmentName = Annotated[str, AfterValidator(check_environment_name)]
 KernelModuleName = Annotated[str, AfterValidator(check_kernel_module_name)]
 Image = Annotated[str, AfterValidator(check_image)]
 ImageTemplate = Annotated[str, AfterValidator(check_image_template)]
-Template = Annotated[str, AfterValidator(check_variables)]
+Template = Annotated[str, AfterValidator(check_template)]
 Tag = Annotated[str, AfterValidator(check_tag)]
 Quantity = int | Annotated[str, AfterValidator(check_quantity)]
 Regexp = Annotated[str, AfterValidator(check_regexp)]

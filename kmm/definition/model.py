@@ -32,17 +32,11 @@ class Definition(BaseModel):
         if not isinstance(given, Mapping):
             return given
         required = {field.alias for field in cls.model_fields.values() if field.is_required()}
-        return {
-            key: value
-            for key, value in given.items()
-            if value is not None and (value != "" or key in required)
-        }
+        return {key: value for key, value in given.items() if value is not None and (value != "" or key in required)}
 
 
 def field_error(message: str, given: object, *path: str | int) -> ValidationError:
     """An error at `path` below the value being validated (pydantic knows only that value's own place)."""
     # The message goes in as a value: pydantic expands braces in the template.
     error = PydanticCustomError("rule", "{message}", {"message": message})
-    return ValidationError.from_exception_data(
-        "Module", [InitErrorDetails(type=error, loc=path, input=given)]
-    )
+    return ValidationError.from_exception_data("Module", [InitErrorDetails(type=error, loc=path, input=given)])

@@ -153,18 +153,14 @@ class Modprobe(Definition):
     def _name_or_raw_args(self) -> Self:
         raw = self.raw_args or ModprobeArgs()
         if self.module_name is None and not (raw.load and raw.unload):
-            raise field_error(
-                "is required, unless rawArgs has both load and unload", self.module_name, "moduleName"
-            )
+            raise field_error("is required, unless rawArgs has both load and unload", self.module_name, "moduleName")
         if self.module_name is not None and (raw.load or raw.unload):
             raise field_error("must not be given together with moduleName", self.raw_args, "rawArgs")
         return self
 
     @field_validator("modules_loading_order")
     @classmethod
-    def _order_starts_with_module(
-        cls, order: tuple[str, ...] | None, info: ValidationInfo
-    ) -> tuple[str, ...] | None:
+    def _order_starts_with_module(cls, order: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
         if order is None or "module_name" not in info.data:
             return order
         name = info.data["module_name"]
@@ -194,9 +190,7 @@ class ModuleLoaderContainer(Definition):
     sign: Sign | None = None
     registry_tls: TLSOptions | None = None
     in_tree_module_to_remove: KernelModuleName | None = None
-    kernel_mappings: Annotated[
-        Sequence[Annotated[KernelMapping, AfterValidator(_has_image)]], Field(min_length=1)
-    ]
+    kernel_mappings: Annotated[Sequence[Annotated[KernelMapping, AfterValidator(_has_image)]], Field(min_length=1)]
     modprobe: Modprobe
     version: LabelValue | None = None
 
@@ -232,14 +226,10 @@ class DevicePlugin(Definition):
         names = [volume["name"] for volume in self.volumes]
         for index, name in enumerate(names):
             if name in names[:index]:
-                raise field_error(
-                    f"{name!r} is the name of another volume too", name, "volumes", index, "name"
-                )
+                raise field_error(f"{name!r} is the name of another volume too", name, "volumes", index, "name")
         for index, mount in enumerate(self.container.volume_mounts):
             if mount["name"] not in (*names, DEVICE_PLUGIN_VOLUME):
-                message = (
-                    f"{mount['name']!r} is not the name of a volume; volumes are {', '.join(names) or 'none'}"
-                )
+                message = f"{mount['name']!r} is not the name of a volume; volumes are {', '.join(names) or 'none'}"
                 raise field_error(message, mount["name"], "container", "volumeMounts", index, "name")
         return self
 

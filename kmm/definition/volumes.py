@@ -77,10 +77,7 @@ class _EmptyDirectory(Definition):
 class _HostPath(Definition):
     path: str
     type: (
-        Literal[
-            "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"
-        ]
-        | None
+        Literal["DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"] | None
     ) = None
 
 

@@ -1,0 +1,36 @@
+"""The command line, `python -m kmm`. Only registers commands and shows expected errors."""
+
+import sys
+
+import typer
+
+from kmm.commands.validate import validate
+from kmm.errors import KmmError
+
+app = typer.Typer(
+    name="kmm",
+    help="Out-of-tree Linux kernel modules on Kubernetes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _commands() -> None:
+    """Keeps the command's name necessary while there is only one command."""
+
+
+app.command()(validate)
+
+
+def main() -> None:
+    """Exit codes: 0 success, 1 an expected error (its text is on stderr), 2 wrong usage."""
+    try:
+        app()
+    except KmmError as error:
+        typer.echo(error, err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
