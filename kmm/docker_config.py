@@ -74,8 +74,7 @@ class DockerConfig:
             raise RegistryError(f"{origin}: {key} is not base64") from None
         if key == LEGACY_CONFIG_KEY:
             text = b'{"auths":' + text + b"}"
-        config = cls.parse(text, f"{origin}, {key}")
-        return cls(origin, config.logins)  # a node runs no helpers for a Secret
+        return cls(origin, cls.parse(text, origin).logins)  # a node runs no helpers for a Secret
 
     def credentials(self, image: ImageReference) -> tuple[Credential, ...]:
         """The logins for this image; the kubelet tries them in this order."""

@@ -4,8 +4,7 @@ import ssl
 from collections.abc import Iterator
 
 import requests
-from urllib3.exceptions import NameResolutionError
-from urllib3.exceptions import TimeoutError as HTTPTimeoutError
+from urllib3.exceptions import NameResolutionError, ReadTimeoutError
 
 
 class HostError(Exception):
@@ -53,15 +52,13 @@ def _known(cause: BaseException) -> HostError | None:  # noqa: PLR0911 - one tab
         case requests.exceptions.TooManyRedirects():
             return HostError("redirects without end", "check the image's name and the registry")
         case NameResolutionError():
-            return HostError("has a host name that DNS does not know", "check the spelling and the DNS server")
-        case requests.exceptions.Timeout() | HTTPTimeoutError() | TimeoutError():
+            return HostError("has a host name that can't be resolved", "check the spelling and the DNS server")
+        case requests.exceptions.Timeout() | ReadTimeoutError() | TimeoutError():
             return HostError("does not answer in time", "check the network, proxies (HTTPS_PROXY) and the registry")
         case requests.exceptions.HTTPError(response=requests.Response() as response):
             return status_error(response.status_code, response.reason, plain_http=False)
-        case ConnectionError():
-            return HostError(
-                f"can't be reached: {cause.strerror or cause}", "check host and port, and that the registry runs"
-            )
+        case OSError(strerror=str() as reason):
+            return HostError(f"can't be reached: {reason}", "check host and port, and that the registry runs")
         case _:
             return None
 

@@ -25,6 +25,7 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning
 from urllib3.util import Retry
 
 from kmm.docker_config import Credential
+from kmm.errors import RegistryError
 from kmm.registry_errors import HostError, connection_error
 
 TIMEOUT: tuple[float, float] = (5.0, 20.0)  # seconds to connect, and between two reads
@@ -205,6 +206,7 @@ def _require_token(response: requests.Response, **_: object) -> None:
     """Fail on what oras would take for "no token": errors, and bodies that are no JSON object."""
     if response.is_redirect:
         return
+    _ = response.content  # read, so that the connection goes back into the pool when this raises
     response.raise_for_status()
     if not isinstance(response.json(), dict):
         raise requests.exceptions.InvalidJSONError("the answer is no JSON object")
@@ -214,6 +216,8 @@ def _trusted_roots() -> str | bool:
     """The CA file or folder for TLS: by environment, else the system's, else (True) that of `certifi`."""
     for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if path := os.environ.get(variable):
+            if not Path(path).exists():
+                raise RegistryError(f"{variable} names {path}, which does not exist; correct or unset it")
             return path
     system = ssl.get_default_verify_paths()
     if system.cafile:
