@@ -1,0 +1,113 @@
+"""Debian packages unpacked into the tools' cache, not installed: compiling a kernel module needs no root."""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.bootstrap import cache_folder
+
+COMPILER = ("apt-get", "dpkg", "gcc", "make", "openssl")
+KERNEL_PACKAGES = ("linux-headers-cloud-{arch}", "linux-headers-6.12-cloud-{arch}")
+TOOLS = ("kmod", "skopeo", "umoci", "xz-utils", "zstd")
+
+
+class PackagesMissingError(Exception):
+    """Debian's packages, or the programs to use them, cannot be had here; says which and why."""
+
+
+@dataclass(frozen=True)
+class Debian:
+    """Kernel headers, `sign-file`, and those of `TOOLS` that the machine lacks, below `root`."""
+
+    root: Path
+
+    def release(self, series: str) -> str:
+        """Return the kernel release (`uname -r`) of a series such as 6.1."""
+        for headers in self.root.glob(f"usr/src/linux-headers-{series}.*-cloud-*"):
+            return headers.name.removeprefix("linux-headers-")
+        raise PackagesMissingError(f"this Debian has no headers of a {series} kernel")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment in which the unpacked programs run."""
+        programs = [f"{self.root}{folder}" for folder in ("/usr/bin", "/usr/sbin", "/bin", "/sbin")]
+        libraries = [str(folder) for folder in self.root.glob("**/lib/*-linux-gnu")]
+        return {
+            "PATH": ":".join([*programs, os.environ["PATH"], "/usr/sbin", "/sbin"]),
+            "LD_LIBRARY_PATH": ":".join(libraries),
+            "HOME": f"{self.root}/home",
+        }
+
+
+def unpacked() -> Debian:
+    """Download and unpack on the first use. Raises PackagesMissingError."""
+    for program in COMPILER:
+        if not shutil.which(program):
+            raise PackagesMissingError(f"compiling the sample needs {', '.join(COMPILER)}: no {program} here")
+    root = cache_folder() / "debian"
+    root.mkdir(parents=True, exist_ok=True)
+    with root.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / "ready").exists():
+            _unpack(root)
+    return Debian(root)
+
+
+def _unpack(root: Path) -> None:
+    shutil.rmtree(root)
+    downloads = root / "downloads"
+    (downloads / "lists/partial").mkdir(parents=True)
+    (downloads / "archives/partial").mkdir(parents=True)
+    _run(downloads, "apt-get", "update")
+    _run(downloads, "apt-get", "download", *_header_packages(downloads), *_tool_packages(downloads))
+    for package in downloads.glob("*.deb"):
+        _run(downloads, "dpkg", "-x", str(package), str(root))
+    shutil.rmtree(downloads)
+    _make_movable(root)
+    (root / "ready").touch()
+
+
+def _header_packages(downloads: Path) -> list[str]:
+    arch = _run(downloads, "dpkg", "--print-architecture").strip()
+    packages = [name.format(arch=arch) for name in KERNEL_PACKAGES]
+    depends = _run(downloads, "apt-cache", "depends", "--recurse", "--important", *packages).split()
+    return sorted({name for name in depends if name.startswith(("linux-headers-", "linux-kbuild-"))})
+
+
+def _tool_packages(downloads: Path) -> list[str]:
+    """Return TOOLS and what they depend on, without what is installed; lines are `'URL' NAME_VERSION.deb …`."""
+    uris = _run(downloads, "apt-get", "install", "--print-uris", "-qq", "--no-install-recommends", *TOOLS)
+    return [line.split()[1].partition("_")[0] for line in uris.splitlines()]
+
+
+def _make_movable(root: Path) -> None:
+    """Undo what the packages take for granted: that they lie in `/`."""
+    for makefile in root.glob("usr/src/linux-headers-*-cloud-*/Makefile"):
+        makefile.write_text(makefile.read_text().replace("/usr/src/", f"{root}/usr/src/"))
+    for sign_file in root.glob("usr/lib/linux-kbuild-*/scripts/sign-file"):
+        shutil.copy(sign_file, root / "usr/bin/sign-file")
+    policy = root / "home/.config/containers/policy.json"
+    policy.parent.mkdir(parents=True)
+    policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
+
+
+def _run(downloads: Path, program: str, *arguments: str) -> str:
+    """Run in `downloads`; apt with lists and archives of its own, which need no root."""
+    options = (
+        f"Dir::State::Lists={downloads}/lists",
+        f"Dir::Cache={downloads}",
+        "Debug::NoLocking=true",
+        "APT::Sandbox::User=",
+        "Acquire::http::Timeout=20",
+    )
+    apt_options = [f"-o{option}" for option in options] if program.startswith("apt-") else []
+    command = [program, *apt_options, *arguments]
+    done = subprocess.run(command, check=False, cwd=downloads, capture_output=True, text=True)
+    if done.returncode:
+        words = " ".join([program, *arguments])
+        raise PackagesMissingError(f"Debian's packages cannot be had: {words}: {done.stderr.strip()}")
+    return done.stdout
