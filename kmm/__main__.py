@@ -4,6 +4,8 @@ import sys
 
 import typer
 
+from kmm.commands.plan import plan
+from kmm.commands.render import render
 from kmm.commands.validate import validate
 from kmm.errors import KmmError
 
@@ -15,12 +17,9 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _commands() -> None:
-    """Keeps the command's name necessary while there is only one command."""
-
-
 app.command()(validate)
+app.command()(plan)
+app.command()(render)
 
 
 def main() -> None:

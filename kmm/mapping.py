@@ -7,15 +7,15 @@ the same part).
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
-
-import re2
 
 from kmm.definition import Build, KernelMapping, Module, Sign, TLSOptions
+from kmm.definition.formats import compile_regexp
 from kmm.errors import PlanError
 from kmm.images import ImageReference, unsigned_image
 from kmm.kernel import expand, template_variables, trim_kernel_version
 from kmm.names import KERNEL_LABEL, label_value, version_label
+
+_compiled = lru_cache(maxsize=1024)(compile_regexp)
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,3 @@ def _expand_sign(sign: Sign | None, variables: Mapping[str, str]) -> Sign | None
 
 def _set_fields(spec: Build | Sign) -> dict[str, object]:
     return {name: value for name in spec.model_fields_set if (value := getattr(spec, name))}
-
-
-@lru_cache(maxsize=1024)
-def _compiled(regexp: str) -> Any:  # noqa: ANN401 (google-re2 has no types)
-    return re2.compile(regexp)

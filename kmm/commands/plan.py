@@ -1,0 +1,82 @@
+"""`python -m kmm plan`: what would be done for each Module and kernel, and why."""
+
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kmm.commands.inputs import (
+    AssumeImagesOption,
+    ContextOption,
+    Inputs,
+    KubeconfigOption,
+    ModulesOption,
+    NodesOption,
+    show_warnings,
+)
+
+if TYPE_CHECKING:
+    from kmm.plan import KernelPlan, ModulePlan, Plan
+
+
+class OutputFormat(StrEnum):
+    """How the plan is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
+    modules: ModulesOption,
+    nodes: NodesOption = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+    assume_images: AssumeImagesOption = None,
+    output: Annotated[
+        OutputFormat, typer.Option("--output", "-o", help="json: for scripts, with all nodes.")
+    ] = OutputFormat.TABLE,
+) -> None:
+    """Show which Module gets which image on which kernels and nodes, without changing anything.
+
+    Examples:
+
+      python -m kmm plan --modules stacks/dev
+
+      kubectl get nodes -o json | python -m kmm plan --modules kmod.yaml --nodes - --assume-images present
+    """
+    decided, warnings = Inputs(modules, nodes, kubeconfig, context, assume_images).plan()
+    if output is OutputFormat.JSON:
+        typer.echo(json.dumps(_json(decided), indent=2))
+    else:
+        from kmm.commands.plan_table import print_plan  # noqa: PLC0415
+
+        print_plan(decided)
+    show_warnings(warnings)
+
+
+def _json(decided: "Plan") -> dict[str, Any]:
+    return {
+        "modules": [_module(module) for module in decided.modules],
+        "ignored": [{"node": ignored.node, "reason": ignored.reason} for ignored in decided.ignored],
+    }
+
+
+def _module(module: "ModulePlan") -> dict[str, Any]:
+    metadata = module.module.metadata
+    return {
+        "namespace": metadata.namespace,
+        "name": metadata.name,
+        "kernels": [_kernel(kernel) for kernel in module.kernels],
+    }
+
+
+def _kernel(kernel: "KernelPlan") -> dict[str, Any]:
+    return {
+        "version": kernel.version,
+        "nodes": list(kernel.nodes),
+        "mapping": kernel.resolved.mapping if kernel.resolved else None,
+        "image": kernel.resolved.image if kernel.resolved else None,
+        "actions": [action.value for action in kernel.actions],
+        "reason": kernel.reason,
+    }
