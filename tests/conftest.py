@@ -1,0 +1,108 @@
+"""Fixtures on the embedded cluster. Where its tools cannot be had, the tests that need it are left out, loudly."""
+
+import itertools
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tools.bootstrap import BootstrapError, Toolset, ensure
+from tools.cluster import Cluster
+from tools.nodes import SimulatedNode
+
+_NO_ENGINE = pytest.StashKey[str]()
+_SKIPPED = "the tools of the engine could not be had; the last lines say why"
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def tools(request) -> Toolset:
+    """All tools but those of the node tier; tests that use them are skipped where none can be had."""
+    try:
+        return ensure()
+    except BootstrapError as error:
+        _remember(request.config, str(error))
+        pytest.skip(_SKIPPED)
+
+
+@pytest.fixture(scope="session")
+def cluster(tools, tmp_path_factory):
+    """An embedded cluster for the session, one per worker: 4 s and 500 MB each."""
+    with Cluster(tmp_path_factory.mktemp("cluster"), tools) as running:
+        yield running
+
+
+@pytest.fixture
+def unique() -> str:
+    """A name that no other test has, fit for a namespace, a label or the start of a node name."""
+    return f"t{next(_NUMBERS)}"
+
+
+@pytest.fixture
+def namespace(cluster, unique) -> str:
+    """A namespace of the test's own, which goes with all it holds when the test ends."""
+    cluster.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": unique}})
+    yield unique
+    cluster.api.request("DELETE", f"/api/v1/namespaces/{unique}")
+
+
+@dataclass
+class OwnNodes:
+    """Simulated nodes of one test; Modules select them by `selector`, a label that no other test's nodes have."""
+
+    cluster: Cluster
+    unique: str
+    names: list[str] = field(default_factory=list)
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """The label on all of them."""
+        return {"kmm.test/name": self.unique}
+
+    def add(self, kernel: str, count: int = 1, **fields: Any) -> list[str]:
+        """Add ready nodes with this kernel and return their names; `fields` are those of SimulatedNode."""
+        names = [f"{self.unique}-{len(self.names) + index}" for index in range(count)]
+        labels = self.selector | fields.pop("labels", {})
+        self.cluster.nodes.add(SimulatedNode(name, kernel, labels, **fields) for name in names)
+        self.names += names
+        return names
+
+
+@pytest.fixture
+def nodes(cluster, unique):
+    """Nodes of the test's own; they go when the test ends."""
+    own = OwnNodes(cluster, unique)
+    yield own
+    cluster.nodes.remove(own.names)
+
+
+def _remember(config: pytest.Config, reason: str) -> None:
+    config.stash[_NO_ENGINE] = reason
+    if hasattr(config, "workeroutput"):  # a worker of pytest-xdist: its stash is not the controller's
+        config.workeroutput["no_engine"] = reason
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """Take over a worker's reason."""
+    if reason := getattr(node, "workeroutput", {}).get("no_engine"):
+        node.config.stash[_NO_ENGINE] = reason
+
+
+def pytest_sessionfinish(session):
+    """In CI a suite without its engine tests is a failure."""
+    if _NO_ENGINE in session.config.stash and os.environ.get("CI") == "true":
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_unconfigure(config):
+    """Say what was left out in the very last lines, below pytest's own."""
+    reason = config.stash.get(_NO_ENGINE, None)
+    if reason is None or hasattr(config, "workeroutput"):
+        return
+    skipped = config.pluginmanager.get_plugin("terminalreporter").stats.get("skipped", [])
+    count = sum(_SKIPPED in str(report.longrepr) for report in skipped)
+    verdict = "That is a failure, because CI=true." if os.environ.get("CI") == "true" else "All others ran."
+    print(f"\n{reason}\nLEFT OUT: {count} tests that need the real engine. {verdict}")
