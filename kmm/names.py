@@ -19,6 +19,9 @@ TARGET_KERNEL_LABEL: Final = NODE_PREFIX + "target-kernel"
 JOB_TYPE_LABEL: Final = NODE_PREFIX + "job-type"
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 
+INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
+TEMPLATE_HASH_ANNOTATION: Final = f"{API_GROUP}/template-hash"
+
 ROLE_MODULE_LOADER: Final = "module-loader"
 ROLE_DEVICE_PLUGIN: Final = "device-plugin"
 

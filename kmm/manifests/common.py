@@ -1,11 +1,13 @@
 """What the objects of a Module share."""
 
+import hashlib
+import json
 from typing import Any, Final
 
 from kmm.definition import Module
 from kmm.definition.model import Definition
 from kmm.mapping import version_selector
-from kmm.names import MANAGED_BY_LABEL, MODULE_NAME_LABEL
+from kmm.names import MANAGED_BY_LABEL, MODULE_NAME_LABEL, TEMPLATE_HASH_ANNOTATION
 
 Manifest = dict[str, Any]
 
@@ -33,6 +35,24 @@ def metadata(module: Module, name: str, labels: dict[str, str]) -> Manifest:
         "labels": labels | {MANAGED_BY_LABEL: "kmm"},
         "annotations": dict(_PROVIDER_ANNOTATIONS),
     }
+
+
+def daemon_set(module: Module, name: str, labels: dict[str, str], spec: Manifest) -> Manifest:
+    """A DaemonSet whose annotation tells a later run, before it writes, whether this template is what runs."""
+    template = {"metadata": {"labels": labels} | spec["template"].get("metadata", {}), "spec": spec["template"]["spec"]}
+    described = metadata(module, name, labels)
+    described["annotations"][TEMPLATE_HASH_ANNOTATION] = digest(template)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": described,
+        "spec": {"selector": {"matchLabels": labels}, **spec, "template": template},
+    }
+
+
+def digest(value: object) -> str:
+    """Hash of plain values, the same for equal ones: 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def service_account(module: Module, name: str) -> Manifest:

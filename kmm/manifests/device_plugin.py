@@ -7,8 +7,8 @@ from kmm.kernel import sysfs_module_path
 from kmm.manifests.common import (
     PRIORITY_CLASS,
     Manifest,
+    daemon_set,
     host_path,
-    metadata,
     module_labels,
     pull_secrets,
     service_account,
@@ -42,15 +42,8 @@ def device_plugin_manifest(module: Module) -> Manifest | None:
     if plugin is None:
         return None
     labels = module_labels(module, {ROLE_LABEL: ROLE_DEVICE_PLUGIN})
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "metadata": metadata(module, object_name(module.metadata.name, ROLE_DEVICE_PLUGIN), labels),
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": _pod_spec(module, plugin)},
-        },
-    }
+    name = object_name(module.metadata.name, ROLE_DEVICE_PLUGIN)
+    return daemon_set(module, name, labels, {"template": {"spec": _pod_spec(module, plugin)}})
 
 
 def _pod_spec(module: Module, plugin: DevicePlugin) -> Manifest:

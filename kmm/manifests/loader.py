@@ -6,8 +6,8 @@ from kmm.definition import Module
 from kmm.manifests.common import (
     PRIORITY_CLASS,
     Manifest,
+    daemon_set,
     host_path,
-    metadata,
     module_labels,
     pull_secrets,
     service_account,
@@ -50,22 +50,11 @@ def loader_manifest(resolved: ResolvedKernel) -> Manifest:
     `maxSurge: 0`: a successor must not run beside its predecessor, whose preStop would unload the module under it.
     """
     labels = module_labels(resolved.module, {ROLE_LABEL: ROLE_MODULE_LOADER} | resolved.kernel_label)
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "metadata": metadata(resolved.module, loader_name(resolved), labels),
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "updateStrategy": {
-                "type": "RollingUpdate",
-                "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
-            },
-            "template": {
-                "metadata": {"labels": labels} | _annotations(resolved.module),
-                "spec": _pod_spec(resolved),
-            },
-        },
+    spec = {
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
+        "template": {"metadata": _annotations(resolved.module), "spec": _pod_spec(resolved)},
     }
+    return daemon_set(resolved.module, loader_name(resolved), labels, spec)
 
 
 def _annotations(module: Module) -> Manifest:
@@ -98,6 +87,8 @@ def _container(resolved: ResolvedKernel, mounts: list[Manifest]) -> Manifest:
         "command": load_command(container.modprobe, resolved.in_tree_module_to_remove),
         "lifecycle": {"preStop": {"exec": {"command": unload_command(container.modprobe)}}},
         **_readiness(resolved.module),
+        # modprobe's last words go into the pod's status, where they can be read without its log.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"add": ["SYS_MODULE"]},
