@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 _PAGE_SIZE: Final = 500
 _LIST_ATTEMPTS: Final = 3
+# What the API server says of a node that is gone, or came again with another uid, depends on its version and on the
+# user's rights; all of these have other reasons too.
+_GONE_STATUS: Final = frozenset({403, 404, 409, 422})
 _SHOWN: Final = 20  # failures listed in one message
 
 
@@ -59,7 +62,11 @@ class Cluster:
         """
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             futures = {pool.submit(self._apply, change, field_manager): change.node for change in changes}
-        failures = [error for future in futures if isinstance(error := future.exception(), ClusterError)]
+        failures = [
+            f"{node}: {error}"
+            for future, node in futures.items()
+            if isinstance(error := future.exception(), ClusterError)
+        ]
         if failures:
             raise ClusterError(_summary(failures, len(futures)))
         return tuple(node for future, node in futures.items() if not future.result())
@@ -72,10 +79,8 @@ class Cluster:
         document = {"apiVersion": "v1", "kind": "Node", "metadata": metadata}
         try:
             self._connection.apply(f"/api/v1/nodes/{change.node}", document, field_manager)
-        except ApiStatusError:
-            # The status for a node that is gone or came again under its name depends on the server's checks and on
-            # the user's rights (409, 422 or 403), so look instead.
-            if self._exists(change):
+        except ApiStatusError as error:
+            if error.status not in _GONE_STATUS or self._exists(change):
                 raise
             return False
         return True
@@ -113,7 +118,7 @@ class _Namespace(Wire):
     uid: str = Field(min_length=1, validation_alias=AliasPath("metadata", "uid"))
 
 
-def _summary(failures: list[ClusterError], tried: int) -> str:
+def _summary(failures: list[str], tried: int) -> str:
     shown = [f"  {failure}" for failure in failures[:_SHOWN]]
     more = [f"  and {len(failures) - _SHOWN} more"] if len(failures) > _SHOWN else []
     return "\n".join([f"the labels of {len(failures)} of {tried} nodes could not be set:", *shown, *more])

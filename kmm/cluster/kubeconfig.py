@@ -69,7 +69,8 @@ def resolve(kubeconfig: str | None, context: str | None) -> Access:
     files = _explicit_file(kubeconfig) if kubeconfig else _files_of_environment()
     if not files:
         return _in_cluster(context)
-    configs = [_read(file) for file in files]
+    parsed = {file: config for file in files if (config := _read(file))}
+    configs = tuple(parsed.values())
     # In all files together the first mention of a name, and the first current context, win.
     clusters = {one.name: one.cluster for config in reversed(configs) for one in reversed(config.clusters)}
     contexts = {one.name: one.context for config in reversed(configs) for one in reversed(config.contexts)}
@@ -81,7 +82,7 @@ def resolve(kubeconfig: str | None, context: str | None) -> Access:
         raise ClusterError(
             f"{', '.join(files)}: context {name!r} names the cluster {contexts[name].cluster!r}, which is not there"
         )
-    return Access(files[0] if kubeconfig else "", files, name, cluster.proxy_url)
+    return Access(files[0] if kubeconfig else "", tuple(parsed), name, cluster.proxy_url)
 
 
 def _explicit_file(kubeconfig: str) -> tuple[str, ...]:
@@ -112,10 +113,11 @@ def _in_cluster(context: str | None) -> Access:
     return Access()
 
 
-def _read(file: str) -> _KubeConfig:
+def _read(file: str) -> _KubeConfig | None:
+    """`None` for a file without content, which kubectl passes over."""
     try:
         document = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-        return _KubeConfig.model_validate({} if document is None else document)
+        return None if document is None else _KubeConfig.model_validate(document)
     except (OSError, UnicodeDecodeError) as error:
         raise ClusterError(f"kubeconfig {file} can't be read: {error}") from None
     except yaml.YAMLError as error:
