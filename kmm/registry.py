@@ -22,7 +22,7 @@ from kmm.logins import UserLogins
 from kmm.registry_errors import HostError, status_error
 from kmm.registry_http import REFUSED, Answer, Connections, RegistryHost
 
-_WORKERS: Final = 16
+WORKERS: Final = 16  # requests at a time
 _MAX_MANIFEST: Final = 4 * 1024 * 1024  # bytes; the size that the specification wants registries to take
 _MAX_LISTED: Final = 10
 _DIGEST: Final = re.compile(r"[a-z0-9]+:[0-9a-f]{32,}")
@@ -44,7 +44,7 @@ def check_images(requests: Iterable[ImageRequest]) -> dict[str, str | None]:
     Each distinct request is made once, many at a time. RegistryError lists every image without a usable answer.
     """
     references = _references(set(requests))
-    with Connections(_WORKERS) as connections, ThreadPoolExecutor(_WORKERS) as pool:
+    with Connections(WORKERS) as connections, ThreadPoolExecutor(WORKERS) as pool:
         repositories = _Repositories(connections)
         questions = [(repositories.find(request, image), image) for request, image in references.items()]
         outcomes = list(pool.map(lambda question: _outcome(*question), questions))

@@ -202,7 +202,7 @@ def _basic(credential: Credential | None) -> str | None:
     return f"Basic {get_basic_auth(credential.username, credential.password)}"
 
 
-def _require_token(response: requests.Response, **_: object) -> None:
+def _require_token(response: requests.Response, **_options: object) -> None:
     """Fail on what oras would take for "no token": errors, and bodies that are no JSON object."""
     if response.is_redirect:
         return

@@ -58,7 +58,7 @@ class ScriptedRegistry:
                 if self.command != "HEAD":
                     self.wfile.write(reply.body)
 
-            do_GET = do_HEAD = do_POST = reply
+            do_GET = do_HEAD = do_POST = reply  # noqa: N815 - the names http.server looks for
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -87,7 +87,7 @@ class ScriptedRegistry:
 
 
 class Pusher:
-    """Puts a tiny image into a real registry; `session` carries login and CA."""
+    """Puts tiny images into a real registry; `session` carries login and CA."""
 
     def __init__(self, url: str, session: requests.Session) -> None:
         self._url = url

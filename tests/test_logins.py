@@ -58,16 +58,16 @@ def test_a_user_without_files_has_no_logins():
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "path"),
+    ("environment", "path"),
     [
-        pytest.param(None, None, ".docker/config.json", id="docker"),
-        pytest.param("DOCKER_CONFIG", "elsewhere", "elsewhere/config.json", id="DOCKER_CONFIG"),
-        pytest.param("XDG_RUNTIME_DIR", "run", "run/containers/auth.json", id="podman"),
-        pytest.param("REGISTRY_AUTH_FILE", "auth.json", "auth.json", id="REGISTRY_AUTH_FILE"),
+        pytest.param({}, ".docker/config.json", id="docker"),
+        pytest.param({"DOCKER_CONFIG": "elsewhere"}, "elsewhere/config.json", id="DOCKER_CONFIG"),
+        pytest.param({"XDG_RUNTIME_DIR": "run"}, "run/containers/auth.json", id="podman"),
+        pytest.param({"REGISTRY_AUTH_FILE": "auth.json"}, "auth.json", id="REGISTRY_AUTH_FILE"),
     ],
 )
-def test_logins_are_found_where_docker_and_podman_keep_them(variable, value, path, home, write, monkeypatch):
-    if variable:
+def test_logins_are_found_where_docker_and_podman_keep_them(environment, path, home, write, monkeypatch):
+    for variable, value in environment.items():
         monkeypatch.setenv(variable, str(home / value))
     write(path, login("me"))
     assert users() == ["me"]

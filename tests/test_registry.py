@@ -1,11 +1,11 @@
-"""Guards against taking a registry's refusal or fault for "absent" (a needless build, a push over a good image), against
-hanging on a registry that is down, and against passwords that go to the wrong place or into a message.
+"""Guards against taking a registry's refusal or fault for "absent" (a needless build, a push over a good image),
+against hanging on a registry that is down, and against passwords that go to the wrong place or into a message.
 
 The scripted registry shows what a real one does rarely; `tests/test_registry_real.py` asks a real one.
 """
 
 import base64
-import datetime
+import datetime as dt
 import hashlib
 import json
 import re
@@ -401,9 +401,7 @@ class TestTLS:
     @pytest.mark.parametrize(
         ("certificate", "expected"),
         [
-            pytest.param(
-                {"not_after": datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)}, "has expired", id="expired"
-            ),
+            pytest.param({"not_after": dt.datetime(2020, 1, 1, tzinfo=dt.UTC)}, "has expired", id="expired"),
             pytest.param({"name": "other.example.org"}, "Hostname mismatch", id="other host"),
         ],
     )
