@@ -235,4 +235,4 @@ def _decode(content: bytes) -> str:
 def _other_kind(kind: object) -> str:
     close = get_close_matches(str(kind), (MODULE_KIND, *_LIST_KINDS), n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{shown(kind)} is not read here, only {MODULE_KIND} and {' and '.join(_LIST_KINDS)}{hint}"
+    return f"{shown(kind)} is not read here, only {', '.join((MODULE_KIND, *_LIST_KINDS))}{hint}"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Annotated, Final, Protocol
 
 import re2
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from kmm.images import ImageReference
 from kmm.kernel import VARIABLES, expand, referenced_variables
@@ -123,6 +123,11 @@ def check_regexp(text: str) -> str:
     return text
 
 
+def _whole_number_as_text(given: object) -> object:
+    """Kubernetes' int-or-string; a union of types would report an error for each of them."""
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+
+
 DnsLabel = Annotated[str, AfterValidator(check_dns_label)]
 ObjectName = Annotated[str, AfterValidator(check_object_name)]
 LabelKey = Annotated[str, AfterValidator(check_label_key)]
@@ -133,5 +138,5 @@ Image = Annotated[str, AfterValidator(check_image)]
 ImageTemplate = Annotated[str, AfterValidator(check_image_template)]
 Template = Annotated[str, AfterValidator(check_template)]
 Tag = Annotated[str, AfterValidator(check_tag)]
-Quantity = int | Annotated[str, AfterValidator(check_quantity)]
+Quantity = Annotated[str, BeforeValidator(_whole_number_as_text), AfterValidator(check_quantity)]
 Regexp = Annotated[str, AfterValidator(check_regexp)]

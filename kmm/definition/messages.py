@@ -57,8 +57,6 @@ def _message(detail: ErrorDetails) -> str:
         return f"{_EXPECTED[kind]}, not {shown(given)}{quoting}"
     if kind == "missing":
         return "is required"
-    if kind == "too_short":
-        return "needs at least one entry"
     if kind == "literal_error":
         return f"{shown(given)} is not allowed; allowed are {context['expected']}"
     return str(context.get("error") or context.get("message") or detail["msg"])

@@ -127,7 +127,7 @@ class KernelMapping(Definition):
     def _literal_or_regexp(self) -> Self:
         if (self.literal is None) == (self.regexp is None):
             given = "neither" if self.literal is None else "both"
-            raise ValueError(f"needs exactly one of literal and regexp; {given} is given")
+            raise ValueError(f"needs exactly one of literal and regexp, but has {given}")
         return self
 
 
@@ -190,9 +190,17 @@ class ModuleLoaderContainer(Definition):
     sign: Sign | None = None
     registry_tls: TLSOptions | None = None
     in_tree_module_to_remove: KernelModuleName | None = None
-    kernel_mappings: Annotated[Sequence[Annotated[KernelMapping, AfterValidator(_has_image)]], Field(min_length=1)]
+    kernel_mappings: Sequence[Annotated[KernelMapping, AfterValidator(_has_image)]]
     modprobe: Modprobe
     version: LabelValue | None = None
+
+    @field_validator("kernel_mappings")
+    @classmethod
+    def _one_at_least(cls, mappings: tuple[KernelMapping, ...]) -> tuple[KernelMapping, ...]:
+        # min_length would count the valid mappings only, and complain besides their own problems.
+        if not mappings:
+            raise ValueError("needs at least one entry")
+        return mappings
 
 
 class ModuleLoader(Definition):
