@@ -26,7 +26,7 @@ class UserLogins:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._helped: dict[tuple[str, str], Credential | None] = {}
+        self._helped: dict[tuple[str, str], Credential | RegistryError | None] = {}
 
     def credentials(self, image: ImageReference) -> tuple[Credential, ...]:
         """The logins to try for this image; RegistryError if a file or a helper can't be used."""
@@ -48,8 +48,14 @@ class UserLogins:
     def _helper_credential(self, helper: str, registry: str) -> Credential | None:
         key = (helper, registry)
         if key not in self._helped:
-            self._helped[key] = _ask_helper(helper, registry)
-        return self._helped[key]
+            try:
+                self._helped[key] = _ask_helper(helper, registry)
+            except RegistryError as error:
+                self._helped[key] = error
+        answer = self._helped[key]
+        if isinstance(answer, RegistryError):
+            raise RegistryError(*answer.args)
+        return answer
 
 
 def _config_paths() -> Iterator[Path]:

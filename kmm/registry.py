@@ -77,7 +77,7 @@ class Repository:
             return _header_digest(answer) or _body_digest(answer)
         if answer.status != 404:
             raise status_error(answer.status, answer.reason, plain_http=self._host.plain_http)
-        if not self._host.is_registry:
+        if not self._host.is_registry(answer):
             raise _no_registry()
         return None
 
@@ -100,7 +100,14 @@ class Repository:
     def _log_in(self, challenge: Answer, send: Callable[[str | None], Answer]) -> Answer:
         if self._refusal is not None:
             raise HostError(*self._refusal.args)
-        credentials = self._credentials()
+        try:
+            credentials = self._credentials()
+        except RegistryError as error:
+            self._refusal = HostError(
+                f"wants a login ({challenge.status}), but {error}",
+                "correct it, or name a Secret with a login in `imageRepoSecret`",
+            )
+            raise self._refusal from error
         for credential in credentials or (None,):
             authorization = self._host.authorization(challenge, credential)
             if authorization and (answer := send(authorization)).status not in REFUSED:
@@ -156,8 +163,6 @@ def _outcome(repository: Repository, image: ImageReference) -> str | HostError |
         return repository.manifest_digest(image.version)
     except HostError as error:
         return error
-    except RegistryError as error:  # the user's own logins
-        return HostError(f"may want a login, but {error}", "correct it, or name a Secret in `imageRepoSecret`")
 
 
 def _digests(
@@ -196,13 +201,15 @@ def _report(failures: dict[tuple[str, str, str], list[str]]) -> str:
 def _refusal(status: int, credentials: Sequence[Credential]) -> HostError:
     if not credentials:
         return HostError(
-            f"wants a login ({status}), also for what does not exist",
-            "check the image's name; name a Secret with a login in `imageRepoSecret`, or use `docker login`",
+            f"wants a login ({status})",
+            "name a Secret with a login in `imageRepoSecret`, or use `docker login`; check the image's name,"
+            " for many registries answer so, too, where there is no such repository",
         )
     origins = " and ".join(dict.fromkeys(credential.origin for credential in credentials))
     return HostError(
         f"refuses the login of {origins} ({status})",
-        "check the image's name, that the password still holds, and that the account may read the repository",
+        "check the image's name, that the password still holds, and that the account may read the repository"
+        " (one that does not exist yet may have to be created first)",
     )
 
 

@@ -88,7 +88,6 @@ class RegistryHost:
     ) -> None:
         self.plain_http = insecure
         self._connections = connections
-        self._host = host
         self._url = f"{'http' if insecure else 'https'}://{host}/v2/"
         self._verify = False if skip_tls_verify else _trusted_roots()
         self._unreachable: HostError | None = None
@@ -123,9 +122,12 @@ class RegistryHost:
             return self._bearer(challenge, credential)
         return None
 
+    def is_registry(self, answer: Answer) -> bool:
+        """Whether `answer` comes from a registry: a mere web server says 404 to everything, too."""
+        return "Docker-Distribution-Api-Version" in answer.headers or self._has_registry_api
+
     @cached_property
-    def is_registry(self) -> bool:
-        """Whether a registry answers at all: a mere web server says 404 to everything, too."""
+    def _has_registry_api(self) -> bool:
         answer = self.send("GET", "", {}, _MAX_PING)
         return answer.status in (200, *REFUSED) and "html" not in answer.headers.get("Content-Type", "")
 

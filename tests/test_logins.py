@@ -127,6 +127,16 @@ def test_a_helper_that_fails_is_named(commands, problem, write, helper, monkeypa
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_helper_that_failed_is_not_run_again(home, write, helper):
+    helper("test", "exit 3")
+    write(".docker/config.json", {"credsStore": "test"})
+    logins = UserLogins()
+    for image in ("quay.io/a", "quay.io/b"):
+        with pytest.raises(RegistryError, match="exit code 3"):
+            logins.credentials(ImageReference.parse(image))
+    assert (home / "asked").read_text().splitlines() == ["get quay.io"]
+
+
 def test_a_helper_that_is_not_installed_is_named(write):
     write(".docker/config.json", {"credsStore": "missing"})
     with pytest.raises(RegistryError, match="docker-credential-missing, which your docker configuration names"):

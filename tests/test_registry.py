@@ -64,6 +64,12 @@ def test_a_manifest_gives_its_digest_and_a_404_means_absent():
         }
 
 
+def test_a_404_that_says_it_is_a_registrys_needs_no_second_question():
+    absent = Reply(404, {"Docker-Distribution-Api-Version": "registry/2.0"})
+    with ScriptedRegistry(lambda request: absent) as registry:
+        assert set(ask(registry.host, "kmod").values()) == {None}
+
+
 def test_all_kinds_of_manifest_are_accepted():
     with ScriptedRegistry(lambda request: PRESENT) as registry:
         ask(registry.host, "kmod")
