@@ -467,11 +467,12 @@ class Buildah:
 
 
 @pytest.fixture
-def buildah(registry: str, tmp_path: Path) -> Buildah:
+def buildah(registry: str, tmp_path: Path) -> Iterator[Buildah]:
     for program in ("buildah", "mmdebstrap"):
         if os.geteuid() or not shutil.which(program):
             leave_out("building the images needs root, and Debian's buildah and mmdebstrap")
-    return Buildah(tmp_path / "buildah", registry)
+    yield Buildah(tmp_path / "buildah", registry)
+    shutil.rmtree(tmp_path / "buildah")
 
 
 @pytest.fixture
@@ -501,7 +502,9 @@ def test_the_images_build_the_sample_and_sign_it(
     build += ["--file=/src/Containerfile", f"--tag={unsigned}", "/src/sample"]
     push = ["buildah", "push", "--tls-verify=false", str(unsigned)]
     script = f"{shlex.join(build)} && {shlex.join(push)}"
-    buildah.run(builder, ["sh", "-c", script], "--cap-add=all", f"--volume={LOADER_IMAGE}:/src:ro")
+    # In a pod buildah makes a user namespace; inside a chroot the kernel forbids that, so it gets what it lacks.
+    capabilities = ("--cap-add=CAP_SYS_ADMIN", "--cap-add=CAP_MKNOD")
+    buildah.run(builder, ["sh", "-c", script], *capabilities, f"--volume={LOADER_IMAGE}:/src:ro")
     assert unsigned.config["Labels"]["org.opencontainers.image.title"] == "drivers/kmm-sample"
 
     settings = {
@@ -511,6 +514,7 @@ def test_the_images_build_the_sample_and_sign_it(
         "PUSH_TLS_VERIFY": "false",
     }
     secrets = [("key", signing_key.key), ("cert", signing_key.certificate)]
+    signing_key.key.chmod(0o644)  # the default mode of a mounted Secret: the signer is not root
     buildah.run(
         signer,
         ["sign-image"],
