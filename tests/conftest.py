@@ -16,6 +16,11 @@ _SKIPPED = "the tools of the engine could not be had; the last lines say why"
 _NUMBERS = itertools.count(1)
 
 
+def pytest_addoption(parser):
+    """`make golden` writes what golden tests expect instead of comparing with it."""
+    parser.addoption("--update-golden", action="store_true", help="write the golden manifests anew")
+
+
 @pytest.fixture(scope="session")
 def tools(request) -> Toolset:
     """All tools but those of the node tier; tests that use them are skipped where none can be had."""

@@ -3,6 +3,7 @@ in the wrong order. The scripts run for real, in each shell that images have, wi
 """
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -33,6 +34,9 @@ HOSTILE = [
     "| touch PWNED",
     "> PWNED",
     "$HOME",
+    "$(HOME)",
+    "$$(HOME) $$ $$$(HOME)",
+    "$($(HOME)) $(",
     "*",
     "~",
     "# no comment",
@@ -64,8 +68,13 @@ class Sandbox:
         folder.mkdir(parents=True)
         return folder
 
+    def start(self, command, *, modprobe_status=0):
+        """The exit status of a container's own command, in which the kubelet expands variables of the container."""
+        *shell, script = command
+        return self.run([*shell, kubelet_expanded(script)], modprobe_status=modprobe_status)
+
     def run(self, command, *, modprobe_status=0):
-        """The exit status of a container command, moved below the root."""
+        """The exit status of a command that runs in the container, moved below the root."""
         shell, option, script = command
         assert shell == "/bin/sh"
         for path in ("/var/lib/firmware", "/sys/module"):
@@ -89,6 +98,16 @@ class Sandbox:
         return sorted(str(path.relative_to(self.firmware)) for path in self.firmware.rglob("*"))
 
 
+def kubelet_expanded(text):
+    """`text` as the kubelet hands it to the container (k8s.io/kubernetes/third_party/forked/golang/expansion)."""
+    variables = {"HOME": "PWNED", "KUBERNETES_SERVICE_HOST": "PWNED"}
+
+    def expanded(match):
+        return "$" if match[0] == "$$" else variables.get(match[1], match[0])
+
+    return re.sub(r"\$\$|\$\(([^)]*)\)", expanded, text)
+
+
 @pytest.fixture(params=SHELLS)
 def sandbox(request, tmp_path):
     if shutil.which(request.param) is None:
@@ -110,12 +129,12 @@ def untouched(sandbox):
 
 
 def test_loading_runs_modprobe_and_then_waits(sandbox):
-    assert sandbox.run(load_command(modprobe(), None)) == 0
+    assert sandbox.start(load_command(modprobe(), None)) == 0
     assert sandbox.calls() == [["modprobe", "-v", "-d", "/opt", "kmod"], ["sleep", "infinity"]]
 
 
 def test_a_module_that_does_not_load_ends_the_container(sandbox):
-    assert sandbox.run(load_command(modprobe(), None), modprobe_status=3) == 3
+    assert sandbox.start(load_command(modprobe(), None), modprobe_status=3) == 3
     assert sandbox.calls() == [["modprobe", "-v", "-d", "/opt", "kmod"]]
 
 
@@ -128,7 +147,7 @@ def test_every_value_reaches_modprobe_as_it_was_given(sandbox):
     given_modprobe = modprobe(
         dirName="/a b'$(touch PWNED)", parameters=HOSTILE, args={"load": HOSTILE, "unload": HOSTILE}
     )
-    sandbox.run(load_command(given_modprobe, None))
+    sandbox.start(load_command(given_modprobe, None))
     sandbox.run(unload_command(given_modprobe))
     directory = ["-d", "/a b'$(touch PWNED)"]
     assert sandbox.calls() == [
@@ -141,7 +160,7 @@ def test_every_value_reaches_modprobe_as_it_was_given(sandbox):
 
 def test_raw_arguments_are_all_that_modprobe_gets(sandbox):
     given_modprobe = raw(HOSTILE, HOSTILE[::-1])
-    sandbox.run(load_command(given_modprobe, None))
+    sandbox.start(load_command(given_modprobe, None))
     sandbox.run(unload_command(given_modprobe))
     assert sandbox.calls() == [["modprobe", *HOSTILE], ["sleep", "infinity"], ["modprobe", *HOSTILE[::-1]]]
     assert untouched(sandbox)
@@ -152,7 +171,7 @@ def test_raw_arguments_are_all_that_modprobe_gets(sandbox):
 def test_any_parameter_reaches_modprobe_as_it_was_given(parameters):
     with TemporaryDirectory() as folder:
         sandbox = Sandbox(Path(folder).resolve())
-        sandbox.run(load_command(modprobe(parameters=parameters), None))
+        sandbox.start(load_command(modprobe(parameters=parameters), None))
         assert sandbox.record.read_bytes().split(b"\0")[5:-1] == [
             *(parameter.encode() for parameter in parameters),
             b"\n",
@@ -164,7 +183,7 @@ def test_any_parameter_reaches_modprobe_as_it_was_given(parameters):
 
 def test_a_whole_loading_order_is_unloaded(sandbox):
     ordered = modprobe(modulesLoadingOrder=["kmod", "base", "core"])
-    sandbox.run(load_command(ordered, None))
+    sandbox.start(load_command(ordered, None))
     sandbox.run(unload_command(ordered))
     assert sandbox.calls() == [
         ["modprobe", "-v", "-d", "/opt", "kmod"],
@@ -177,21 +196,21 @@ def test_a_whole_loading_order_is_unloaded(sandbox):
 
 def test_an_in_tree_module_is_removed_first_while_it_is_loaded(sandbox):
     sandbox.folder("sys/module/in_tree")
-    assert sandbox.run(load_command(modprobe(), "in-tree")) == 0
+    assert sandbox.start(load_command(modprobe(), "in-tree")) == 0
     assert sandbox.calls()[:2] == [
-        ["modprobe", "-r", "-d", "/opt", "in-tree"],
+        ["modprobe", "-r", "in-tree"],
         ["modprobe", "-v", "-d", "/opt", "kmod"],
     ]
 
 
 def test_an_in_tree_module_that_stays_ends_the_container(sandbox):
     sandbox.folder("sys/module/in_tree")
-    assert sandbox.run(load_command(modprobe(), "in-tree"), modprobe_status=1) == 1
-    assert sandbox.calls() == [["modprobe", "-r", "-d", "/opt", "in-tree"]]
+    assert sandbox.start(load_command(modprobe(), "in-tree"), modprobe_status=1) == 1
+    assert sandbox.calls() == [["modprobe", "-r", "in-tree"]]
 
 
 def test_an_in_tree_module_that_is_not_loaded_needs_no_removal(sandbox):
-    assert sandbox.run(load_command(modprobe(), "in-tree")) == 0
+    assert sandbox.start(load_command(modprobe(), "in-tree")) == 0
     assert sandbox.calls() == [["modprobe", "-v", "-d", "/opt", "kmod"], ["sleep", "infinity"]]
 
 
@@ -209,7 +228,7 @@ def test_firmware_comes_and_goes_and_the_nodes_own_stays(sandbox, name):
     before = sandbox.files()
     given_modprobe = modprobe(firmwarePath=str(source))
 
-    assert sandbox.run(load_command(given_modprobe, None)) == 0
+    assert sandbox.start(load_command(given_modprobe, None)) == 0
     assert {"plain.bin", "link.bin", "vendor/deep/er.bin", *HOSTILE} <= set(sandbox.files())
     assert sandbox.run(unload_command(given_modprobe)) == 0
     assert sandbox.files() == before
@@ -218,7 +237,7 @@ def test_firmware_comes_and_goes_and_the_nodes_own_stays(sandbox, name):
 
 def test_firmware_is_there_before_modprobe_runs(sandbox):
     (sandbox.folder("firmware") / "a.bin").write_text("")
-    sandbox.run(load_command(modprobe(firmwarePath=f"{sandbox.root}/firmware"), None), modprobe_status=1)
+    sandbox.start(load_command(modprobe(firmwarePath=f"{sandbox.root}/firmware"), None), modprobe_status=1)
     assert sandbox.files() == ["a.bin"]
 
 
@@ -230,7 +249,7 @@ def test_firmware_stays_while_the_module_does(sandbox):
 
 
 def test_missing_firmware_ends_the_container_before_modprobe(sandbox):
-    assert sandbox.run(load_command(modprobe(firmwarePath=f"{sandbox.root}/missing"), None)) != 0
+    assert sandbox.start(load_command(modprobe(firmwarePath=f"{sandbox.root}/missing"), None)) != 0
     assert sandbox.calls() == []
 
 

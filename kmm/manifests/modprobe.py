@@ -4,6 +4,7 @@ Every value from a Module file is quoted. The order of the parts is the operator
 firmware in, modprobe; on the way out modprobe -r, then the firmware.
 """
 
+import re
 import shlex
 from itertools import pairwise
 from typing import Final
@@ -13,17 +14,21 @@ from kmm.kernel import sysfs_module_path
 
 FIRMWARE_DIRECTORY: Final = "/var/lib/firmware"
 
+# In a container's command, not in hooks, the kubelet writes $ for $$ and expands $(NAME) of the container's variables;
+# it sets some itself, such as KUBERNETES_SERVICE_HOST. Any other $(...) it leaves alone, with all that is inside.
+_KUBELET_VARIABLE: Final = re.compile(r"(?P<expanded>\$\$|\$\([A-Z0-9_]+\))|\$\([^)]*\)")
+
 
 def load_command(modprobe: Modprobe, in_tree_module_to_remove: str | None) -> list[str]:
     """The container's own command: modprobe's words reach `kubectl logs`, its failure the pod's status."""
     steps = []
     if in_tree_module_to_remove:
-        steps.append(_remove_in_tree(modprobe, in_tree_module_to_remove))
+        steps.append(_remove_in_tree(in_tree_module_to_remove))
     if modprobe.firmware_path:
         steps.append(f"cp -r {shlex.quote(modprobe.firmware_path)}/* {FIRMWARE_DIRECTORY}")
     steps.append(shlex.join(["modprobe", *_load_arguments(modprobe)]))
     steps.append("exec sleep infinity")
-    return _shell(" && ".join(steps))
+    return _shell(_KUBELET_VARIABLE.sub(_keep_from_kubelet, " && ".join(steps)))
 
 
 def unload_command(modprobe: Modprobe) -> list[str]:
@@ -52,6 +57,10 @@ def _shell(script: str) -> list[str]:
     return ["/bin/sh", "-c", script]
 
 
+def _keep_from_kubelet(match: re.Match[str]) -> str:
+    return match[0].replace("$", "$$") if match["expanded"] else match[0]
+
+
 def _directory(modprobe: Modprobe) -> list[str]:
     return ["-d", modprobe.dir_name] if modprobe.dir_name else []
 
@@ -72,10 +81,9 @@ def _unload_arguments(modprobe: Modprobe) -> list[str]:
     return [*options, *_directory(modprobe), *modules]
 
 
-def _remove_in_tree(modprobe: Modprobe, name: str) -> str:
-    """Only while it is loaded: modprobe -r fails on a module that its folder does not hold."""
-    remove = shlex.join(["modprobe", "-r", *_directory(modprobe), name])
-    return f"{{ [ ! -d {shlex.quote(sysfs_module_path(name))} ] || {remove}; }}"
+def _remove_in_tree(name: str) -> str:
+    """Only while it is loaded, and by the node's own /lib/modules: modprobe -r knows no module that is not there."""
+    return f"{{ [ ! -d {shlex.quote(sysfs_module_path(name))} ] || {shlex.join(['modprobe', '-r', name])}; }}"
 
 
 def _remove_firmware(source: str) -> str:
