@@ -1,4 +1,4 @@
-"""A local image registry: plain HTTP on a free loopback port, everything of it in one folder."""
+"""A local image registry: plain HTTP, by default on a free loopback port, everything of it in one folder."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from typing import Any, Self
 from tools.bootstrap import Toolset
 from tools.environment import tool_environment
 
-_LISTENING = re.compile(r"listening on (127\.0\.0\.1:\d+)")
+_LISTENING = re.compile(r"listening on ([\d.]+:\d+)")
 _READY_WITHIN_SECONDS = 20
 
 
@@ -32,7 +32,7 @@ class Registry:
 
     @property
     def host(self) -> str:
-        """`127.0.0.1:PORT`, as it goes into image names; empty until it listens."""
+        """`ADDRESS:PORT`, as it goes into image names; empty until it listens."""
         found = _LISTENING.search(self.log)
         return found[1] if found else ""
 
