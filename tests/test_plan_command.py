@@ -1,0 +1,192 @@
+"""Guards against a plan that scripts can't read, that hides something from people, or that fails without a word."""
+
+import json
+
+import pytest
+from commands import GOLDEN, SPECIFICATION, kmm, write_module, write_nodes
+
+KERNEL = "5.14.0-70.el9.x86_64"
+BUILD = {"dockerfileConfigMap": {"name": "dockerfile"}}
+SIGN = {"certSecret": {"name": "cert"}, "keySecret": {"name": "key"}}
+
+
+def plan(*arguments, **options):
+    return kmm("plan", *arguments, **options)
+
+
+def planned(*arguments, **options):
+    finished = plan(*arguments, "-o", "json", **options)
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout)
+
+
+def test_json_is_the_plan_of_the_specifications_example():
+    kernels = [
+        {"version": KERNEL, "nodes": ["redhat"], "mapping": 2, "image": f"some.registry/org/my-kmod:{KERNEL}"},
+        {
+            "version": "6.0.15-300.fc37.x86_64",
+            "nodes": ["fedora-literal"],
+            "mapping": 0,
+            "image": "some.registry/org/my-kmod:6.0.15-300.fc37.x86_64",
+        },
+        {
+            "version": "6.1.7-200.fc37.x86_64",
+            "nodes": ["fedora-other"],
+            "mapping": 2,
+            "image": "some.registry/org/my-kmod:6.1.7-200.fc37.x86_64",
+        },
+    ]
+    finished = plan(*SPECIFICATION, "-o", "json")
+    assert json.loads(finished.stdout) == {
+        "modules": [
+            {
+                "namespace": "default",
+                "name": "my-kmod",
+                "kernels": [kernel | {"actions": ["load"], "reason": None} for kernel in kernels],
+            }
+        ],
+        "ignored": [],
+    }
+    assert "kernelMappings[1].regexp: warning: " in finished.stderr
+
+
+def test_json_gives_reasons_for_what_is_left_out(tmp_path):
+    modules = write_module(tmp_path, kernelMappings=[{"literal": KERNEL}])
+    document = planned("--modules", modules, "--nodes", write_nodes(tmp_path, {"b": "4.18.0", "a": f"{KERNEL}+"}))
+    skipped = {"version": "4.18.0", "nodes": ["b"], "mapping": None, "image": None, "actions": []}
+    assert document["modules"][0]["kernels"] == [
+        skipped | {"reason": "no kernel mapping matches"},
+        {
+            "version": KERNEL,
+            "nodes": ["a"],
+            "mapping": 0,
+            "image": f"registry.example/org/kmod:{KERNEL}",
+            "actions": ["load"],
+            "reason": None,
+        },
+    ]
+    tainted = GOLDEN / "tolerations"
+    document = planned("--modules", tainted / "module.yaml", "--nodes", tainted / "nodes.yaml")
+    assert document["ignored"] == [{"node": "refused", "reason": "taint storage:NoSchedule is not tolerated"}]
+
+
+@pytest.mark.parametrize(
+    ("assumed", "container", "actions"),
+    [
+        ("present", {"build": BUILD, "sign": SIGN}, ["load"]),
+        ("missing", {"build": BUILD, "sign": SIGN}, ["build", "sign", "load"]),
+        ("missing", {"build": BUILD}, ["build", "load"]),
+        ("missing", {"sign": SIGN}, ["sign", "load"]),
+        ("missing", {}, ["load"]),
+    ],
+)
+def test_images_are_as_assumed(tmp_path, assumed, container, actions):
+    modules, nodes = write_module(tmp_path, **container), write_nodes(tmp_path, {"a": KERNEL})
+    document = planned("--modules", modules, "--nodes", nodes, "--assume-images", assumed)
+    assert document["modules"][0]["kernels"][0]["actions"] == actions
+
+
+def test_a_registry_is_asked_only_for_images_that_a_job_could_make(tmp_path):
+    image = "127.0.0.1:9/org/kmod:1"  # nothing listens there
+    nodes = write_nodes(tmp_path, {"a": KERNEL})
+    given = write_module(tmp_path, containerImage=image)
+    assert planned("--modules", given, "--nodes", nodes)["modules"][0]["kernels"][0]["image"] == image
+    built = plan("--modules", write_module(tmp_path, containerImage=image, build=BUILD), "--nodes", nodes)
+    assert (built.returncode, built.stdout) == (1, "")
+    assert image in built.stderr
+
+
+def test_nodes_come_from_standard_input_too():
+    arguments = [argument.replace(str(GOLDEN / "specification" / "nodes.yaml"), "-") for argument in SPECIFICATION]
+    text = (GOLDEN / "specification" / "nodes.yaml").read_text()
+    assert planned(*arguments, stdin=text) == planned(*SPECIFICATION)
+
+
+def test_several_modules_are_planned_together():
+    first, second = (GOLDEN / case / "module.yaml" for case in ("firmware", "two-kernels"))
+    nodes = GOLDEN / "two-kernels" / "nodes.yaml"
+    document = planned("--modules", second, "--modules", first, "--nodes", nodes)
+    assert [module["namespace"] for module in document["modules"]] == ["default", "team"]
+
+
+def test_the_table_shows_everything_in_a_pipe(tmp_path):
+    image = f"registry.example/{'very/' * 40}long:1"
+    modules = write_module(tmp_path, containerImage=image, kernelMappings=[{"literal": KERNEL}])
+    nodes = write_nodes(tmp_path, {f"node-{number}": KERNEL for number in range(12)} | {"old": "4.18.0"})
+    finished = plan("--modules", modules, "--nodes", nodes)
+    header, _, skipped, loaded = finished.stdout.splitlines()
+    assert header.split() == ["MODULE", "KERNEL", "NODES", "IMAGE", "ACTIONS"]
+    assert skipped.split("  ")[0] == "default/kmod"
+    assert skipped.rstrip().endswith("none: no kernel mapping matches")
+    assert "12: node-0, node-1, node-10, …" in loaded
+    assert image in loaded
+    assert "\x1b" not in finished.stdout
+
+
+def test_the_table_shows_ignored_nodes():
+    case = GOLDEN / "tolerations"
+    finished = plan("--modules", case / "module.yaml", "--nodes", case / "nodes.yaml")
+    assert finished.stdout.splitlines()[-1].split("  ")[0] == "refused"
+    assert "taint storage:NoSchedule is not tolerated" in finished.stdout
+
+
+def test_a_module_without_nodes_is_in_the_table(tmp_path):
+    finished = plan("--modules", write_module(tmp_path), "--nodes", write_nodes(tmp_path, {}))
+    assert finished.returncode == 0
+    assert "none: no usable node matches its selector" in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("modules", "nodes", "said"),
+    [
+        ("kind: Modul\n", "kind: List\nitems: []\n", "module.yaml:1: kind: "),
+        (None, "kind: PodList\nitems: []\n", "nodes.yaml"),
+        (None, "kind: List\nitems: [{metadata: {name: a}}]\n", "no status.nodeInfo.kernelVersion on node a"),
+        (None, "", "it is empty"),
+        (None, "a: [", "nodes.yaml"),
+    ],
+    ids=["no Module", "no nodes", "no kernel", "empty", "no YAML"],
+)
+def test_unusable_files_are_named_and_nothing_is_printed(tmp_path, modules, nodes, said):
+    file = write_module(tmp_path)
+    if modules is not None:
+        file.write_text(modules)
+    (tmp_path / "nodes.yaml").write_text(nodes)
+    finished = plan("--modules", file, "--nodes", tmp_path / "nodes.yaml", "-o", "json")
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert said in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_cluster_that_is_not_there_is_named(tmp_path):
+    finished = plan("--modules", write_module(tmp_path), "--kubeconfig", tmp_path / "missing")
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert str(tmp_path / "missing") in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--modules"],
+        [*SPECIFICATION, "--assume-images", "maybe"],
+        [*SPECIFICATION, "-o", "yaml"],
+        [*SPECIFICATION, "extra"],
+        [*SPECIFICATION, "--context", "other"],
+    ],
+    ids=["nothing", "no value", "assumption", "format", "extra", "two sources of nodes"],
+)
+def test_wrong_usage_has_its_own_exit_code(arguments):
+    finished = plan(*arguments)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert "Error" in finished.stderr
+
+
+@pytest.mark.engine
+def test_without_a_file_the_nodes_of_the_cluster_are_read(tmp_path, cluster, nodes):
+    names = nodes.add("6.1.21-v8+", 2)
+    modules = tmp_path / "module.yaml"
+    modules.write_text(write_module(tmp_path).read_text().replace("worker: ''", f"kmm.test/name: {nodes.unique}"))
+    document = planned("--modules", modules, "--kubeconfig", cluster.kubeconfig)
+    assert [kernel["nodes"] for kernel in document["modules"][0]["kernels"]] == [sorted(names)]
