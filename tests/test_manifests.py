@@ -13,7 +13,8 @@ from builders import BUILD, WORKER, module, node
 
 from kmm.commands.yaml_text import to_yaml
 from kmm.loading import load_modules
-from kmm.manifests import manifests, module_manifests
+from kmm.manifests import manifests
+from kmm.names import object_name
 from kmm.node_file import load_nodes
 from kmm.plan import Images, make_plan
 
@@ -102,10 +103,9 @@ def test_a_loader_is_declared_although_its_image_is_still_to_be_built():
 
 
 def test_a_module_without_usable_nodes_declares_no_loader_but_its_device_plugin():
-    plugin = {"container": {"image": "r.example/plugin:1"}}
-    found = module_manifests(make_plan([module(devicePlugin=plugin)], [node(cordoned=True)], Images()).modules[0])
-    assert found.loaders == ()
-    assert len(found.device_plugins) == 1
+    objects = declared([module(devicePlugin={"container": {"image": "r.example/plugin:1"}})], [node(cordoned=True)])
+    names = [one["metadata"]["name"] for one in objects if one["kind"] == "DaemonSet"]
+    assert names == [object_name("kmod", "device-plugin")]
 
 
 def test_a_loader_is_never_replaced_by_one_beside_it():
