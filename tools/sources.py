@@ -57,17 +57,23 @@ def published_checksum(listing_url: str, name: str, work: Path) -> str:
     """
     listing = work / "checksums"
     download(listing_url, listing)
-    checksum = _find_checksum(listing.read_text(errors="replace"), name)
+    text = listing.read_text(errors="replace")
+    checksum = _checksum_of_release(text, name) or _checksum_of_lines(text, name)
     if checksum is None:
         raise SourceError(f"{listing_url}: holds no SHA-256 for {name}")
     return checksum
 
 
-def _find_checksum(listing: str, name: str) -> str | None:
-    if listing.lstrip().startswith("{"):
-        assets = {asset["name"]: asset.get("digest") or "" for asset in json.loads(listing)["assets"]}
-        match = re.fullmatch(r"sha256:([0-9a-f]{64})", assets.get(name, ""))
-        return match and match[1]
+def _checksum_of_release(listing: str, name: str) -> str | None:
+    try:
+        assets = json.loads(listing)["assets"]
+        digest = next(asset["digest"] for asset in assets if asset["name"] == name)
+        return re.fullmatch(r"sha256:([0-9a-f]{64})", digest)[1]  # type: ignore[index]
+    except (ValueError, LookupError, TypeError, StopIteration):
+        return None  # not a release, or one without this asset's digest
+
+
+def _checksum_of_lines(listing: str, name: str) -> str | None:
     for line in listing.splitlines():
         match = re.fullmatch(r"([0-9a-f]{64})(?:\s+\*?(?:\./)?(\S+))?\s*", line)
         if match and match[2] in (None, name):

@@ -160,7 +160,7 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,  # so that providers and language host can be ended with it
+            start_new_session=True,  # `kill` finds providers and language host by it
         )
 
     def _write_config(self) -> None:
@@ -170,22 +170,20 @@ class Stack:
 def end(process: subprocess.Popen[str]) -> str:
     """Cancel a running command as Ctrl-C does, kill it when that takes too long, and return its output."""
     process.send_signal(signal.SIGINT)
-    try:
-        output, _ = process.communicate(timeout=_CANCEL_SECONDS)
-    except subprocess.TimeoutExpired:
-        return kill(process)
-    kill_group(process)
-    return output
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_CANCEL_SECONDS)
+    return kill(process)
 
 
 def kill(process: subprocess.Popen[str]) -> str:
-    """Kill a command with all processes it started, as a lost machine would, and return its output."""
-    kill_group(process)
+    """Kill a command with all processes it started, as a lost machine would, and return its output.
+
+    The engine gives each provider a process group, so they are found by their session.
+    """
+    process.kill()  # first, so that it starts nothing more
+    for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+        with suppress(ProcessLookupError):
+            if os.getsid(pid) == process.pid:
+                os.kill(pid, signal.SIGKILL)
     output, _ = process.communicate()
     return output
-
-
-def kill_group(process: subprocess.Popen[str]) -> None:
-    """Kill what is left of the command's session."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
