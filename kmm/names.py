@@ -19,6 +19,7 @@ TARGET_KERNEL_LABEL: Final = NODE_PREFIX + "target-kernel"
 JOB_TYPE_LABEL: Final = NODE_PREFIX + "job-type"
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 
+MANAGED_BY: Final = "kmm"
 INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
 TEMPLATE_HASH_ANNOTATION: Final = f"{API_GROUP}/template-hash"
 

@@ -7,17 +7,16 @@ from typing import Any, Final
 from kmm.definition import Module
 from kmm.definition.model import Definition
 from kmm.mapping import version_selector
-from kmm.names import MANAGED_BY_LABEL, MODULE_NAME_LABEL, TEMPLATE_HASH_ANNOTATION
+from kmm.names import MANAGED_BY, MANAGED_BY_LABEL, MODULE_NAME_LABEL, TEMPLATE_HASH_ANNOTATION
 
 Manifest = dict[str, Any]
 
-# For Pulumi's provider. A field manager that is always the same lets a stack that lost its state take its objects over
-# again. A condition that holds at once: whether modules are loaded is not for the provider's DaemonSet check to say,
-# which one dead node fails; deletion still waits until the pods are gone.
-_PROVIDER_ANNOTATIONS: Final = {
-    "pulumi.com/patchFieldManager": "kmm",
-    "pulumi.com/waitFor": "jsonpath={.metadata.uid}",
-}
+# For Pulumi's provider: a field manager that is always the same lets a stack that lost its state take its objects over
+# again.
+FIELD_MANAGER: Final = {"pulumi.com/patchFieldManager": "kmm"}
+# A condition that holds at once: whether modules are loaded is not for the provider's DaemonSet check to say, which one
+# dead node fails; deletion still waits until the pods are gone.
+_DECLARED_IS_READY: Final = FIELD_MANAGER | {"pulumi.com/waitFor": "jsonpath={.metadata.uid}"}
 
 PRIORITY_CLASS: Final = "system-node-critical"
 
@@ -27,13 +26,15 @@ def module_labels(module: Module, own: dict[str, str]) -> dict[str, str]:
     return {MODULE_NAME_LABEL: module.metadata.name} | version_selector(module) | own
 
 
-def metadata(module: Module, name: str, labels: dict[str, str]) -> Manifest:
-    """`metadata` of an object in the Module's namespace."""
+def metadata(
+    module: Module, name: str, labels: dict[str, str], annotations: dict[str, str] = _DECLARED_IS_READY
+) -> Manifest:
+    """`metadata` of an object in the Module's namespace; `annotations` are for Pulumi's provider."""
     return {
         "name": name,
         "namespace": module.metadata.namespace,
-        "labels": labels | {MANAGED_BY_LABEL: "kmm"},
-        "annotations": dict(_PROVIDER_ANNOTATIONS),
+        "labels": labels | {MANAGED_BY_LABEL: MANAGED_BY},
+        "annotations": dict(annotations),
     }
 
 
