@@ -17,7 +17,7 @@ from kmm.problems import FieldPath
 _CONTAINER: Final = ("spec", "moduleLoader", "container")
 _TAKES_ALL: Final = re.compile(r"\^?\.[*+]\$?")
 _FORM_FEED: Final = re.compile(r"(?<!\\)(?:\\\\)*\\f")
-_LITERAL_KERNEL: Final = re.compile(r"\d+(?:\\?\.\d+)+(?:\\?[-.+_~]|[A-Za-z0-9])*", re.ASCII)
+_LITERAL_KERNEL: Final = compile_regexp(r"^\d+(?:\\?\.\d+)+(?:\\?[-.+_~]|[A-Za-z0-9])*$")
 
 
 class Finding(NamedTuple):
@@ -56,7 +56,7 @@ def _mapping_warnings(module: Module) -> Iterator[Finding]:
 def _regexp_warnings(regexp: str) -> Iterator[str]:
     if _FORM_FEED.search(regexp):
         yield r"\f means a form feed, which no kernel version has, so this can't match; write f for the letter"
-    if _LITERAL_KERNEL.fullmatch(regexp):
+    if _LITERAL_KERNEL.search(regexp):
         exact = re.sub(r"\\?([.+])", r"\\\1", regexp)
         yield f"finds kernels that only contain this; write literal, or '^{exact}$'"
     elif regexp[:1].isdigit():
@@ -87,7 +87,7 @@ def _image_warnings(module: Module) -> Iterator[Finding]:
 
 
 def _is_one_kernel(regexp: str) -> bool:
-    return regexp.startswith("^") and regexp.endswith("$") and _LITERAL_KERNEL.fullmatch(regexp[1:-1]) is not None
+    return regexp.startswith("^") and regexp.endswith("$") and _LITERAL_KERNEL.search(regexp[1:-1]) is not None
 
 
 def _shared_image(index: int, image: str) -> Iterator[Finding]:

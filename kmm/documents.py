@@ -197,8 +197,9 @@ class _Mapping:
         """Applies the merges: the mapping's own keys win, then the earlier source."""
         for source in self.merged:
             if isinstance(source.value, dict) and isinstance(source.position.children, dict):
-                self.value = source.value | self.value
-                self.positions = source.position.children | self.positions
+                for key, value in source.value.items():
+                    self.value.setdefault(key, value)
+                    self.positions.setdefault(key, source.position.children[key])
         return _Composed(self.value, Position(self.line, self.positions), self.size)
 
 

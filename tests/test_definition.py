@@ -142,6 +142,8 @@ def test_accepts(path, value):
         (f"{MAPPING}.literal", "x", f"{CONTAINER}.kernelMappings[1]", "but has both"),
         (f"{MAPPING}.containerImage", "r/x:$KERNAL", f"{CONTAINER}.kernelMappings[1].containerImage", "${KERNAL}"),
         (f"{MAPPING}.containerImage", "R/x y", f"{CONTAINER}.kernelMappings[1].containerImage", "image reference"),
+        (f"{MAPPING}.containerImage", "${" * 100_000, f"{CONTAINER}.kernelMappings[1].containerImage", "at most 4096"),
+        (f"{MAPPING}.regexp", "1.1" * 100_000, f"{CONTAINER}.kernelMappings[1].regexp", "at most 4096"),
         (f"{PLUGIN}.image", ..., f"{PLUGIN}.image", "is required"),
         (f"{PLUGIN}.image", "plugin:$KERNEL_X", f"{PLUGIN}.image", "image reference"),
         (f"{PLUGIN}.env.0.valueFrom", {"fieldRef": {"fieldPath": "x"}}, f"{PLUGIN}.env[0]", "exclude each other"),

@@ -134,8 +134,15 @@ def test_documents_before_a_syntax_error_are_kept():
 
 @pytest.mark.parametrize(
     "text",
-    ["%TAG !a! tag:x\n" * 200_000, "- &a x\n" * 200_000, "'" * 3_000_000, "\n" * 3_000_000, "a:" * 1_000_000],
-    ids=["directives", "anchors", "quotes", "empty lines", "colons"],
+    [
+        "%TAG !a! tag:x\n" * 200_000,
+        "e: &e {}\n" + "".join(f"k{n}: 1\n" for n in range(100_000)) + f"<<: [{', '.join(['*e'] * 100_000)}]\n",
+        "- &a x\n" * 200_000,
+        "'" * 3_000_000,
+        "\n" * 3_000_000,
+        "a:" * 1_000_000,
+    ],
+    ids=["directives", "merges", "anchors", "quotes", "empty lines", "colons"],
 )
 def test_megabytes_of_anything_end_in_seconds(text):
     start = time.process_time()

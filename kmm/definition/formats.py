@@ -15,6 +15,7 @@ from kmm.images import ImageReference
 from kmm.kernel import VARIABLES, expand, referenced_variables
 from kmm.problems import shown
 
+_LONGEST_TEXT: Final = 4096  # the kernel's PATH_MAX; image references are far shorter
 _DNS_LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED_NAME: Final = r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)"
 
@@ -71,8 +72,15 @@ def check_label_key(text: str) -> str:
     return text
 
 
+def _check_length(text: str) -> None:
+    # Looking for variables takes time that grows with the square of the length.
+    if len(text) > _LONGEST_TEXT:
+        raise ValueError(f"{shown(text)} has {len(text)} characters, at most {_LONGEST_TEXT} are allowed")
+
+
 def check_template(text: str) -> str:
     """`text` when every `$NAME` and `${NAME}` in it is one that a kernel mapping may use."""
+    _check_length(text)
     unknown = sorted(set(referenced_variables(text)) - set(VARIABLES))
     if unknown:
         names = ", ".join(f"${{{name}}}" for name in unknown)
@@ -119,6 +127,7 @@ def compile_regexp(text: str) -> CompiledRegexp:
 
 def check_regexp(text: str) -> str:
     """`text` when it is an RE2 expression."""
+    _check_length(text)
     compile_regexp(text)
     return text
 
