@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tools.bootstrap import BootstrapError, Toolset, ensure
 from tools.cluster import Cluster
 from tools.nodes import SimulatedNode
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("kmm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kmm")
 
 _NO_ENGINE = pytest.StashKey[str]()
 _SKIPPED = "the tools of the engine could not be had; the last lines say why"

@@ -166,7 +166,7 @@ def test_raw_arguments_are_all_that_modprobe_gets(sandbox):
     assert untouched(sandbox)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1), min_size=1))
 def test_any_parameter_reaches_modprobe_as_it_was_given(parameters):
     with TemporaryDirectory() as folder:
