@@ -3,12 +3,21 @@
 Data flows one way: observe, decide, declare. The modules, lowest layer first; nothing imports upward
 (`tests/test_layers.py`):
 
-- errors, problems, names: words and rules everything shares
-- kernel, definition, nodes: what users write and what nodes are
-- mapping, checks: what a Module means for a kernel
+- errors, names, wire, images: words and shapes that everything shares
+- problems, kernel, nodes, workloads, modprobe_words: what can be said of files, kernels, nodes and pods
+- documents, duration, image_files, node_list, workload_list, label_ownership, changes: what texts and API objects mean
+- definition: what users write
+- mapping, checks, jobs: what a Module means for a kernel
 - plan: (modules, nodes, images) to one frozen Plan
 - manifests: the Plan as Kubernetes dictionaries
-- loading, cluster, registry: the only modules that read files, the API server, registries
-- settings, components, node_labels: the only modules that know Pulumi
+- rollout, outputs, job_checks: what became of it in the cluster, what scripts are told, what Jobs would fail on
+- declaration: what is declared, and what that changes
+- docker_config, registry_errors: what registries want and answer
+- logins, registry_http: what `registry` is made of
+- loading, node_file, cluster, registry: the only modules that read files, the API server, registries
+- rollout_wait, settings: waiting for the cluster; the stack's configuration
+- observation: everything that is read before anything is decided
+- resources: what Pulumi declares
+- program: what `pulumi up` runs; with `resources` alone in knowing Pulumi
 - commands: `python -m kmm`
 """

@@ -1,0 +1,87 @@
+"""Guards against imports that point upward, and against Pulumi, the network or a terminal in the pure core.
+
+The layers are those of the docstring of `kmm/__init__.py`: one line each, lowest first.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kmm
+
+PACKAGE = Path(kmm.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+LAYERS = [re.split(", ", line) for line in re.findall(r"^- ([a-z_, ]+):", kmm.__doc__, re.MULTILINE)]
+LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+# Which packages beyond the standard library there are, and who may import them.
+ANYWHERE = {"pydantic", "pydantic_core"}
+ALLOWED = {
+    "pulumi": {"program", "resources"},
+    "pulumi_kubernetes": {"program", "resources"},
+    "kubernetes": {"cluster"},
+    "urllib3": {"cluster", "registry_errors", "registry_http"},
+    "requests": {"registry", "registry_errors", "registry_http"},
+    "oras": {"registry", "registry_http"},
+    "typer": {"commands", "__main__"},
+    "rich": {"commands"},
+    "yaml": {"cluster", "commands", "documents"},
+    "re2": {"definition"},
+}
+CORE = ["kmm.plan", "kmm.manifests", "kmm.loading", "kmm.node_file"]
+
+
+def part(module):
+    """The file or package directly below `kmm` that a module belongs to."""
+    return module.split(".")[1] if "." in module else "kmm"
+
+
+def imports(path):
+    """Full names of what a file imports, wherever in it; `from kmm import x` counts as `kmm.x`."""
+    for statement in ast.walk(ast.parse(path.read_text())):
+        match statement:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module="kmm", names=names):
+                yield from (f"kmm.{alias.name}" for alias in names)
+            case ast.ImportFrom(module=str(module)):
+                yield module
+
+
+def test_every_module_has_a_layer():
+    unlisted = {part(module) for module in MODULES if module != "kmm"} - {*LEVELS, "__main__"}
+    assert unlisted == set(), "name them in the docstring of kmm/__init__.py, above all that they import"
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if part(module) in LEVELS])
+def test_nothing_imports_upward(module):
+    own = LEVELS[part(module)]
+    upward = {name for name in imports(MODULES[module]) if name.startswith("kmm.") and LEVELS[part(name)] > own}
+    assert not upward
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_packages_stay_where_they_belong(module):
+    packages = {name.partition(".")[0] for name in imports(MODULES[module])}
+    foreign = packages - sys.stdlib_module_names - ANYWHERE - {"kmm"}
+    assert {package for package in foreign if part(module) not in ALLOWED.get(package, set())} == set()
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_the_core_runs_without_pulumi_or_a_network(module):
+    program = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    assert {"pulumi", "kubernetes", "oras", "requests", "urllib3", "typer", "rich"} & set(loaded) == set()
+
+
+def test_help_loads_nothing_heavy():
+    program = "import sys, kmm.__main__; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
+    assert {"pulumi", "kubernetes", "oras", "requests", "pydantic", "yaml", "re2"} & set(loaded) == set()
