@@ -7,6 +7,7 @@ change of a template unloads and loads the module on every node of that kernel. 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from kmm.manifests.common import Manifest
 from kmm.manifests.device_plugin import device_plugin_manifest, device_plugin_service_account
@@ -50,7 +51,9 @@ class ModuleManifests:
         return tuple(kernel.loader for kernel in self.kernels)
 
     def __iter__(self) -> Iterator[Manifest]:
-        yield from (*self.service_accounts, *self.image_jobs, *self.loaders, *self.device_plugins)
+        yield from self.service_accounts
+        yield from chain.from_iterable(self.image_jobs.values())
+        yield from (*self.loaders, *self.device_plugins)
 
 
 def module_manifests(plan: ModulePlan, inputs: JobInputs | None = None) -> ModuleManifests:
@@ -60,7 +63,7 @@ def module_manifests(plan: ModulePlan, inputs: JobInputs | None = None) -> Modul
     return ModuleManifests(
         plan=plan,
         service_accounts=tuple(account for account in accounts if account is not None),
-        image_jobs=ImageJobs() if inputs is None else image_jobs(plan, inputs),
+        image_jobs={} if inputs is None else image_jobs(plan, inputs),
         kernels=tuple(
             KernelManifests(kernel, loader_manifest(kernel.resolved))
             for kernel in plan.kernels

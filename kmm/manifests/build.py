@@ -1,15 +1,16 @@
 """The build Job: makes the image of one kernel from the Module's Dockerfile."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Final
 
 from kmm.definition import Build, TLSOptions
+from kmm.errors import PlanError
 from kmm.images import ImageReference
 from kmm.jobs import Builder, JobSettings
 from kmm.kernel import template_variables
-from kmm.manifests.build_context import DOCKERFILE, BuildContext, build_context_manifest
 from kmm.manifests.builders import BUILDERS, BuildContainer, BuildRequest
-from kmm.manifests.builders.interface import CONFIGURATION, REGISTRY_LOGIN, WORKSPACE, secret_path
+from kmm.manifests.builders.interface import CONFIGURATION, DOCKERFILE, REGISTRY_LOGIN, secret_path
 from kmm.manifests.common import Manifest
 from kmm.manifests.job import (
     JobType,
@@ -23,28 +24,25 @@ from kmm.manifests.job import (
 )
 from kmm.mapping import ResolvedKernel
 
-_CONTEXT: Final = "context"
+DOCKERFILE_KEYS: Final = ("dockerfile", "Dockerfile")  # in a ConfigMap: the operator's, and that of the v1.0 documents
+_TEXTS: Final = "texts"
 _STORAGE: Final = "storage"
-_CONFIGURATION_KEY: Final = ".kmm-configuration"
 _OWN_BUILD_ARGUMENTS: Final = ("KERNEL_VERSION", "KERNEL_FULL_VERSION", "MOD_NAME", "MOD_NAMESPACE")
+_MAX_ANNOTATIONS: Final = 256 * 1024  # bytes; the API's limit for all annotations of an object
 
 
-@dataclass(frozen=True)
-class BuildManifests:
-    """A build Job and the ConfigMap that it builds from."""
+def build_manifest(resolved: ResolvedKernel, build: Build, dockerfile: str, settings: JobSettings) -> Manifest:
+    """The Job that builds `resolved.build_image` from the text of a Dockerfile.
 
-    context: Manifest
-    job: Manifest
-
-
-def build_manifests(
-    resolved: ResolvedKernel, build: Build, context: BuildContext, settings: JobSettings
-) -> BuildManifests:
-    """The Job that builds `resolved.build_image`."""
-    container = BUILDERS[settings.builder].container(_request(resolved, build, context, settings))
-    config_map = _config_map(resolved, context, container)
+    The text travels in the pod template: what is built is what was read and shown, whatever becomes of the ConfigMap.
+    Raises PlanError when it is too long for that.
+    """
+    container = BUILDERS[settings.builder].container(_request(resolved, build, dockerfile, settings))
+    texts = {DOCKERFILE: container.dockerfile}
+    if container.configuration:
+        texts[CONFIGURATION] = container.configuration
     mounted = [
-        _context(config_map, context, container),
+        _texts(texts),
         registry_login(resolved.module, REGISTRY_LOGIN),
         *(
             mounted_secret(f"secret-{index}", secret.name, secret_path(secret.name))
@@ -66,7 +64,12 @@ def build_manifests(
         ],
         "volumes": [volume for volumes, _ in mounted for volume in volumes],
     }
-    return BuildManifests(config_map, job(resolved, JobType.BUILD, settings.build, pod))
+    return job(resolved, JobType.BUILD, settings.build, pod, _annotations(resolved, build, texts))
+
+
+def dockerfile_text(data: Mapping[str, str]) -> str | None:
+    """The Dockerfile in the `data` of a ConfigMap, None when neither of its keys is there."""
+    return next((data[key] for key in DOCKERFILE_KEYS if key in data), None)
 
 
 def builder_image(build: Build, settings: JobSettings) -> str:
@@ -79,10 +82,10 @@ def builder_image(build: Build, settings: JobSettings) -> str:
     return f"{reference.registry}/{reference.repository}:{tag}"
 
 
-def _request(resolved: ResolvedKernel, build: Build, context: BuildContext, settings: JobSettings) -> BuildRequest:
+def _request(resolved: ResolvedKernel, build: Build, dockerfile: str, settings: JobSettings) -> BuildRequest:
     return BuildRequest(
         image=resolved.build_image,
-        dockerfile=context.dockerfile,
+        dockerfile=dockerfile,
         build_arguments=_build_arguments(resolved, build),
         secrets=tuple(secret.name for secret in build.secrets),
         pull_tls=build.base_image_registry_tls or TLSOptions(),
@@ -104,19 +107,27 @@ def _command(container: BuildContainer) -> Manifest:
     return {field: [verbatim(word) for word in given] for field, given in words.items() if given}
 
 
-def _config_map(resolved: ResolvedKernel, context: BuildContext, container: BuildContainer) -> Manifest:
-    configuration = {_CONFIGURATION_KEY: container.configuration} if container.configuration else {}
-    texts = {**context.texts, DOCKERFILE: container.dockerfile, **configuration}
-    return build_context_manifest(resolved.module, texts, context.binaries)
+def _texts(texts: Mapping[str, str]) -> Mounted:
+    """Files with texts of the pod's annotations, each mounted by itself: in a folder Kubernetes makes them links."""
+    names = {path: _annotation(path) for path in texts}
+    items = [{"path": name, "fieldRef": {"fieldPath": f"metadata.annotations['{name}']"}} for name in names.values()]
+    mounts = [{"name": _TEXTS, "mountPath": path, "subPath": name, "readOnly": True} for path, name in names.items()]
+    return [{"name": _TEXTS, "downwardAPI": {"items": items}}], mounts
 
 
-def _context(config_map: Manifest, context: BuildContext, container: BuildContainer) -> Mounted:
-    """Each file is mounted by itself: in a folder, Kubernetes makes them links, and some builders copy links."""
-    paths = {name: f"{WORKSPACE}/{name}" for name in context.files}
-    if container.configuration:
-        paths[_CONFIGURATION_KEY] = CONFIGURATION
-    mounts = [{"name": _CONTEXT, "mountPath": path, "subPath": name, "readOnly": True} for name, path in paths.items()]
-    return [{"name": _CONTEXT, "configMap": {"name": config_map["metadata"]["name"]}}], mounts
+def _annotations(resolved: ResolvedKernel, build: Build, texts: Mapping[str, str]) -> dict[str, str]:
+    annotations = {_annotation(path): text for path, text in texts.items()}
+    if sum(len((name + text).encode()) for name, text in annotations.items()) > _MAX_ANNOTATIONS:
+        module = resolved.module
+        raise PlanError(
+            f"{module.key}: the Dockerfile in ConfigMap {module.metadata.namespace}/{build.dockerfile_config_map.name}"
+            f" is too long: a build Job takes {_MAX_ANNOTATIONS // 1024} KiB. Fetch larger parts in RUN steps"
+        )
+    return annotations
+
+
+def _annotation(path: str) -> str:
+    return PurePosixPath(path).name
 
 
 def _storage(container: BuildContainer) -> Mounted:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from kmm.definition import Module, Toleration
@@ -27,14 +28,20 @@ class JobType(StrEnum):
 def job_name(resolved: ResolvedKernel, job_type: JobType) -> str:
     """Name of the Job, one for each (Module, kernel, type), whatever it builds.
 
-    Of two Jobs that push to one tag side by side, the older may win. What a Job does is its pod template, down to the
-    name of the Dockerfile's ConfigMap, and a template cannot be changed: Pulumi replaces the Job, the old one first.
+    Of two Jobs that push to one tag side by side, the older may win. What a Job does is its pod template, with the
+    text of the Dockerfile, and a template cannot be changed: Pulumi replaces the Job, the old one first.
     """
     return object_name(resolved.module.metadata.name, resolved.kernel, job_type)
 
 
-def job(resolved: ResolvedKernel, job_type: JobType, settings: PodSettings, pod: Manifest) -> Manifest:
-    """The Job that runs `pod` once.
+def job(
+    resolved: ResolvedKernel,
+    job_type: JobType,
+    settings: PodSettings,
+    pod: Manifest,
+    annotations: Mapping[str, str] = MappingProxyType({}),
+) -> Manifest:
+    """The Job that runs `pod` once; `annotations` are the pod's.
 
     A failed Job is not tried again by Kubernetes: the next `up` replaces it (replaceUnready). No
     ttlSecondsAfterFinished: `up --refresh` would build again what the cluster cleaned up.
@@ -55,7 +62,7 @@ def job(resolved: ResolvedKernel, job_type: JobType, settings: PodSettings, pod:
             "backoffLimit": 0,
             "activeDeadlineSeconds": int(settings.timeout.total_seconds()),
             "template": {
-                "metadata": {"labels": labels},
+                "metadata": {"labels": labels} | ({"annotations": dict(annotations)} if annotations else {}),
                 "spec": {
                     "restartPolicy": "Never",
                     "automountServiceAccountToken": False,

@@ -7,7 +7,7 @@ from typing import Final
 from kmm.definition import TLSOptions
 from kmm.manifests.common import Manifest
 
-WORKSPACE: Final = "/workspace"  # the build context
+WORKSPACE: Final = "/workspace"  # the build context: nothing but the Dockerfile, as in the operator
 DOCKERFILE: Final = f"{WORKSPACE}/Dockerfile"
 CONFIGURATION: Final = "/run/kmm/builder.conf"
 REGISTRY_LOGIN: Final = "/run/kmm/registry"  # a folder with a `config.json` of docker's format
