@@ -49,6 +49,11 @@ class KernelPlan:
     actions: tuple[Action, ...]
     reason: str | None = None
 
+    @property
+    def gated(self) -> bool:
+        """Whether the image has to be made first: the loader waits for a Job."""
+        return Action.BUILD in self.actions or Action.SIGN in self.actions
+
 
 @dataclass(frozen=True)
 class ModulePlan:

@@ -1,73 +1,139 @@
 """What `pulumi preview` and `pulumi up` run: observe, decide, declare."""
 
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 from uuid import uuid4
 
 import pulumi
 import pulumi_kubernetes
 
-from kmm.cluster import connect, require_identity
-from kmm.cluster.client import Cluster
-from kmm.components import KernelModule
-from kmm.loading import load_modules
-from kmm.manifests.loader import loader_name
-from kmm.node_labels import NodeLabels, node_labels_args
-from kmm.plan import Action, Images, KernelPlan, Plan, make_plan
-from kmm.settings import read_settings
+from kmm.changes import Kind, loader_changes
+from kmm.cluster import require_identity
+from kmm.declaration import (
+    Wait,
+    former_owner,
+    gated_wait,
+    kernel_label_owner,
+    labels_to_release,
+    main_wait,
+    ready_label_manager,
+    refuse_strangers,
+)
+from kmm.manifests import Manifest, ModuleManifests, module_manifests
+from kmm.names import ROLE_DEVICE_PLUGIN
+from kmm.observation import Observation, observe
+from kmm.outputs import stack_outputs
+from kmm.plan import Plan, make_plan
+from kmm.resources.kernel_module import KernelModule, NodeState
+from kmm.resources.node_labels import NodeLabels, node_labels_args
+from kmm.resources.ready_labels import ReadyLabels
+from kmm.resources.rollout import Rollout
+from kmm.rollout import is_settled
+from kmm.settings import Settings, read_settings
 
 
 async def run() -> dict[str, Any]:
     """Declare everything and return the stack's outputs. Raises KmmError before anything is declared."""
     settings = read_settings(pulumi.get_project())
-    loaded = load_modules(settings.modules)
-    for warning in loaded.warnings:
-        pulumi.log.warn(str(warning))
-    cluster = connect(settings.kubeconfig, settings.context)
-    nodes = cluster.nodes()
-    plan = make_plan(loaded.modules, nodes, Images())
-    stack = await _stack_identity(cluster)
-    labels = NodeLabels(
-        "kernel-labels", node_labels_args(stack["cluster"], f"{stack['owner']}.kernel", plan.kernel_labels(), nodes)
-    )
-    access = cluster.provider_arguments()
-    provider = pulumi_kubernetes.Provider(
-        "cluster",
-        kubeconfig=access["kubeconfig"],
-        context=access["context"],
-        cluster_identifier=stack["cluster"],
-    )
-    for module in plan.modules:
-        KernelModule(module, labels, pulumi.ResourceOptions(provider=provider))
-    return {"modules": _outputs(plan)}
+    observed = observe(settings)
+    plan = make_plan(observed.loaded.modules, observed.nodes, observed.images)
+    modules = [module_manifests(module) for module in plan.modules]
+    owner = await _stack_owner(observed, [one for module in modules for one in module if one["kind"] == "DaemonSet"])
+    _Declaration(settings, observed, owner).declare(plan, modules)
+    return stack_outputs(plan)
 
 
-async def _stack_identity(cluster: Cluster) -> dict[str, str]:
-    """The `cluster` that the stack belongs to and the stack's own name on it (`owner`), both kept since its first run.
+async def _stack_owner(observed: Observation, declared: Sequence[Manifest]) -> str:
+    """The stack's name on its cluster, made up in its first run and kept in the state with the cluster's identity.
 
-    Raises ClusterError when the state is that of another cluster.
+    Raises ClusterError when the state is that of another cluster, and PlanError when objects are another stack's.
     """
-    identity = cluster.identity()
+    adopting = os.environ.get("PULUMI_K8S_UPSERT_EXISTING_OBJECTS") == "true"
+    proposed = (former_owner(declared, observed.daemon_sets) if adopting else None) or f"kmm-{uuid4().hex[:8]}"
     stash = pulumi.Stash(
         "identity",
-        input={"cluster": identity, "owner": f"kmm-{uuid4().hex[:8]}"},
+        input={"cluster": observed.identity, "owner": proposed},
         opts=pulumi.ResourceOptions(ignore_changes=["input"]),
     )
     kept = await stash.output.future() or {}
-    require_identity(cluster, kept["cluster"])
-    return kept
+    require_identity(observed.cluster, kept["cluster"])
+    if not adopting:
+        refuse_strangers(declared, observed.daemon_sets, kept["owner"])
+    return str(kept["owner"])
 
 
-def _outputs(plan: Plan) -> dict[str, Any]:
-    return {
-        module.module.key: {kernel.version: _kernel_output(kernel) for kernel in module.kernels}
-        for module in plan.modules
-    }
+class _Declaration:
+    """The resources of one run."""
 
+    def __init__(self, settings: Settings, observed: Observation, owner: str) -> None:
+        self._settings = settings
+        self._observed = observed
+        self._owner = owner
 
-def _kernel_output(kernel: KernelPlan) -> dict[str, Any]:
-    return {
-        "nodes": list(kernel.nodes),
-        "image": kernel.resolved.image if kernel.resolved else None,
-        "daemonSet": loader_name(kernel.resolved) if kernel.resolved and Action.LOAD in kernel.actions else None,
-        "reason": kernel.reason,
-    }
+    def declare(self, plan: Plan, modules: Sequence[ModuleManifests]) -> None:
+        """Everything of the plan, in the order in which it depends on each other."""
+        nodes = NodeState(self._kernel_labels(plan), self._ready_labels(modules))
+        access = self._observed.cluster.provider_arguments()
+        provider = pulumi_kubernetes.Provider(
+            "cluster",
+            kubeconfig=access["kubeconfig"],
+            context=access["context"],
+            cluster_identifier=self._observed.identity,
+        )
+        after: list[pulumi.Resource] = []
+        for module in modules:
+            component = KernelModule(module, self._owner, nodes, pulumi.ResourceOptions(provider=provider))
+            after += component.device_plugins
+            for kernel in module.kernels:
+                name = kernel.loader["metadata"]["name"]
+                if kernel.kernel.gated:
+                    self._rollout(f"rollout/{name}", gated_wait(kernel, self._owner), [component.loaders[name]])
+                else:
+                    after.append(component.loaders[name])
+        self._rollout("rollout", main_wait(modules, self._owner), after)
+
+    def _kernel_labels(self, plan: Plan) -> NodeLabels:
+        owner = kernel_label_owner(self._owner)
+        observed = self._observed
+        return NodeLabels(
+            "kernel-labels", node_labels_args(observed.identity, owner, plan.kernel_labels(), observed.nodes)
+        )
+
+    def _ready_labels(self, modules: Sequence[ModuleManifests]) -> ReadyLabels:
+        observed = self._observed
+        loaders = [kernel.loader for module in modules for kernel in module.kernels]
+        changes = loader_changes(loaders, observed.daemon_sets, observed.nodes, self._owner)
+        for change in changes:
+            if change.kind is not Kind.LOAD and change.nodes:
+                pulumi.log.warn(str(change))
+        changed = {change.module for change in changes}
+        return ReadyLabels(
+            "ready-labels",
+            {
+                "cluster": observed.identity,
+                "manager": ready_label_manager(self._owner),
+                "release": labels_to_release(changes),
+                "plugins": [
+                    f"{one.namespace}/{one.name}"
+                    for one in observed.daemon_sets
+                    if one.role == ROLE_DEVICE_PLUGIN and one.module in changed
+                ],
+            },
+        )
+
+    def _rollout(self, name: str, wait: Wait, after: Sequence[pulumi.Resource]) -> None:
+        observed, rollout = self._observed, self._settings.rollout
+        Rollout(
+            name,
+            {
+                "cluster": observed.identity,
+                "manager": wait.manager,
+                "workloads": [asdict(workload) | {"nodes": list(workload.nodes)} for workload in wait.workloads],
+                "settled": is_settled(wait.workloads, observed.daemon_sets, observed.nodes, wait.manager),
+                "timeout": rollout.timeout.total_seconds() if rollout.wait else 0,
+                "max_unready": rollout.max_unready,
+            },
+            pulumi.ResourceOptions(depends_on=list(after)),
+        )

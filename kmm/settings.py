@@ -3,23 +3,60 @@
 import json
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from difflib import get_close_matches
-from typing import Any
+from enum import StrEnum
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from kmm.duration import Duration
 from kmm.errors import SettingsError
+from kmm.jobs import Builder, BuildSettings, SignSettings
+from kmm.rollout import allowed_unready
 
 
-class Settings(BaseModel):
-    """Settings of one stack; attribute `image_check` is the key `kmm:imageCheck`."""
+def _checked_unready(text: str) -> str:
+    allowed_unready(text)
+    return text
 
+
+class ImageCheck(StrEnum):
+    """What is believed of images that a mapping builds or signs."""
+
+    REGISTRY = "registry"
+    ASSUME_PRESENT = "assume-present"
+    ASSUME_MISSING = "assume-missing"
+
+
+class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+
+
+class RolloutSettings(_Settings):
+    """How long `up` waits for the modules to be in the kernels, and how many nodes of a Module may stay without."""
+
+    timeout: Duration = timedelta(minutes=10)
+    max_unready: Annotated[str, BeforeValidator(str), AfterValidator(_checked_unready)] = "0"
+    wait: bool = True
+
+
+class Settings(_Settings):
+    """Settings of one stack; attribute `image_check` is the key `kmm:imageCheck`."""
 
     modules: tuple[str, ...] = Field(min_length=1)
     kubeconfig: str | None = None
     context: str | None = None
+    image_check: ImageCheck = ImageCheck.REGISTRY
+    require_images: bool = False
+    future_kernels: tuple[str, ...] = ()
+    require_future_kernels: bool = False
+    pin_digests: bool = False
+    rollout: RolloutSettings = RolloutSettings()
+    builder: Builder = Builder.BUILDAH
+    build: BuildSettings = BuildSettings()
+    sign: SignSettings = SignSettings()
 
 
 def read_settings(project: str, environment: Mapping[str, str] = os.environ) -> Settings:

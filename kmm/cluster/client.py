@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from pydantic import AliasPath, Field, ValidationError
 
 from kmm.cluster.connection import CONNECTIONS, ApiStatusError, Connection
 from kmm.cluster.kubeconfig import Access
 from kmm.errors import ClusterError
+from kmm.names import MANAGED_BY, MANAGED_BY_LABEL, ROLE_LABEL
 from kmm.node_list import parse_page, sorted_nodes
 from kmm.nodes import LabelChange, Node
-from kmm.wire import Page, Wire
+from kmm.wire import Nullable, Page, Wire
+from kmm.workload_list import parse_daemon_sets, parse_pods
+from kmm.workloads import DaemonSet, Pod
 
 T = TypeVar("T")
 
@@ -53,6 +56,28 @@ class Cluster:
     def nodes(self) -> tuple[Node, ...]:
         """All nodes, by name."""
         return sorted_nodes(self._list("/api/v1/nodes", {}, parse_page))
+
+    def daemon_sets(self) -> tuple[DaemonSet, ...]:
+        """The DaemonSets of all Modules of all stacks, by namespace and name."""
+        query = {"labelSelector": f"{MANAGED_BY_LABEL}={MANAGED_BY}"}
+        found = self._list("/apis/apps/v1/daemonsets", query, parse_daemon_sets)
+        return tuple(sorted(found, key=lambda daemon_set: (daemon_set.namespace, daemon_set.name)))
+
+    def pods(self, *roles: str) -> tuple[Pod, ...]:
+        """The pods of all Modules in these roles (`module-loader`, `device-plugin`)."""
+        return tuple(self._list("/api/v1/pods", {"labelSelector": f"{ROLE_LABEL} in ({','.join(roles)})"}, parse_pods))
+
+    def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """The data of a Secret, its values in base64; None if there is none of that name."""
+        path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
+        try:
+            return _Secret.model_validate_json(self._connection.get(path)).data
+        except ApiStatusError as error:
+            if error.status != 404:
+                raise
+            return None
+        except ValidationError:
+            raise ClusterError(f"GET {path}: the answer is no Secret ({self})") from None
 
     def apply_node_labels(self, changes: Iterable[LabelChange], field_manager: str) -> tuple[str, ...]:
         """Make `field_manager` own exactly these labels on these nodes; returns the nodes that are gone.
@@ -116,6 +141,11 @@ class Cluster:
 
 class _Namespace(Wire):
     uid: str = Field(min_length=1, validation_alias=AliasPath("metadata", "uid"))
+
+
+class _Secret(Wire):
+    kind: Literal["Secret"]
+    data: Nullable[dict[str, str]] = Field(default_factory=dict, repr=False)
 
 
 def _summary(failures: list[str], tried: int) -> str:

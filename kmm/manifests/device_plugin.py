@@ -36,14 +36,18 @@ def device_plugin_service_account(module: Module) -> Manifest | None:
     return service_account(module, device_plugin_service_account_name(module, plugin))
 
 
+def device_plugin_name(module: Module) -> str:
+    """Name of the DaemonSet: the same for ever, one for each Module."""
+    return object_name(module.metadata.name, ROLE_DEVICE_PLUGIN)
+
+
 def device_plugin_manifest(module: Module) -> Manifest | None:
     """The DaemonSet, None when the Module has no device plugin."""
     plugin = module.spec.device_plugin
     if plugin is None:
         return None
     labels = module_labels(module, {ROLE_LABEL: ROLE_DEVICE_PLUGIN})
-    name = object_name(module.metadata.name, ROLE_DEVICE_PLUGIN)
-    return daemon_set(module, name, labels, {"template": {"spec": _pod_spec(module, plugin)}})
+    return daemon_set(module, device_plugin_name(module), labels, {"template": {"spec": _pod_spec(module, plugin)}})
 
 
 def _pod_spec(module: Module, plugin: DevicePlugin) -> Manifest:

@@ -5,19 +5,15 @@ wanted early in the run, the old one gives its labels up when everything that de
 pods end, and unload, while their node still carries the label of its kernel.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import pulumi
-from pulumi.dynamic import ConfigureRequest, CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
-from kmm.cluster import connect, require_identity
-from kmm.label_ownership import Labels, differing_nodes, field_manager, owned_labels
+from kmm.label_ownership import Labels, differing_nodes, field_manager
 from kmm.nodes import LabelChange, Node
-
-if TYPE_CHECKING:
-    from kmm.cluster.client import Cluster
+from kmm.resources.cluster_provider import ClusterProvider, give_up_labels
 
 
 class NodeLabelsArgs(TypedDict):
@@ -47,16 +43,8 @@ def node_labels_args(cluster: str, owner: str, wanted: Mapping[str, Labels], nod
     }
 
 
-class _NodeLabelsProvider(ResourceProvider):
-    """Writes what `kmm.cluster` is told. Holds no client and no credentials: it is pickled into the state."""
-
-    serialize_as_secret_always = False
-
-    def configure(self, req: ConfigureRequest) -> None:
-        """Take the cluster from the stack's present configuration: a state may outlive a kubeconfig's path."""
-        sys.tracebacklimit = 0  # the engine shows a provider's exceptions with their traceback; the words are enough
-        self._kubeconfig = req.config.get("kmm:kubeconfig")
-        self._context = req.config.get("kmm:context")
+class NodeLabelsProvider(ClusterProvider):
+    """Applies the labels of `NodeLabelsArgs`."""
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         """Replace when labels are to be taken off, update when nodes differ or come and go."""
@@ -84,23 +72,16 @@ class _NodeLabelsProvider(ResourceProvider):
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:
         """Give up every label that this manager owns, also where the state does not know of it."""
-        cluster = self._connect(props)
-        owned = [node for node in cluster.nodes() if owned_labels(id_, node)]
-        cluster.apply_node_labels([LabelChange(node.name, node.uid, {}) for node in owned], id_)
+        give_up_labels(self.connect(props), id_)
 
     def _apply(self, props: dict[str, Any], nodes: dict[str, Any]) -> None:
         changes = [LabelChange(name, node["uid"], node["labels"]) for name, node in sorted(nodes.items())]
         if changes:
-            self._connect(props).apply_node_labels(changes, props["manager"])
-
-    def _connect(self, props: dict[str, Any]) -> "Cluster":
-        cluster = connect(self._kubeconfig, self._context)
-        require_identity(cluster, props["cluster"])
-        return cluster
+            self.connect(props).apply_node_labels(changes, props["manager"])
 
 
 class NodeLabels(Resource, module="kmm", name="NodeLabels"):
     """Labels on many nodes (`NodeLabelsArgs`)."""
 
     def __init__(self, name: str, args: NodeLabelsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__(_NodeLabelsProvider(), name, dict(args), opts)
+        super().__init__(NodeLabelsProvider(), name, dict(args), opts)

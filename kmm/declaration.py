@@ -1,0 +1,102 @@
+"""What a run declares besides the objects of the Modules: labels of nodes, and the wait for pods. Pure.
+
+`owner` is the stack's name on the cluster. It marks the stack's objects and begins the names of its field managers.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from kmm.changes import Change, Kind
+from kmm.errors import PlanError
+from kmm.manifests import KernelManifests, Manifest, ModuleManifests
+from kmm.manifests.common import digest
+from kmm.names import INSTANCE_LABEL, ready_label
+from kmm.rollout import Workload, device_plugin_workload, loader_workload
+from kmm.workloads import DaemonSet
+
+_SHOWN = 10  # objects named in one message
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Workloads that one Rollout waits for; `manager` owns their ready labels."""
+
+    manager: str
+    workloads: tuple[Workload, ...]
+
+
+def kernel_label_owner(owner: str) -> str:
+    """Owner of the kernel labels of the nodes."""
+    return f"{owner}.kernel"
+
+
+def ready_label_manager(owner: str) -> str:
+    """Field manager of the ready labels of the nodes."""
+    return f"{owner}.ready"
+
+
+def main_wait(modules: Iterable[ModuleManifests], owner: str) -> Wait:
+    """The wait for everything whose image is there."""
+    workloads: list[Workload] = []
+    for module in modules:
+        ready = [one for one in module.kernels if not one.kernel.gated]
+        kernels = [one.kernel for one in ready]
+        workloads += (loader_workload(one.kernel, one.loader) for one in ready)
+        workloads += (device_plugin_workload(kernels, plugin) for plugin in module.device_plugins)
+    return Wait(ready_label_manager(owner), tuple(workloads))
+
+
+def gated_wait(kernel: KernelManifests, owner: str) -> Wait:
+    """The wait for a loader whose image this run has to make first."""
+    workload = loader_workload(kernel.kernel, kernel.loader)
+    manager = f"{ready_label_manager(owner)}-{digest([workload.namespace, workload.name])}"
+    return Wait(manager, (workload,))
+
+
+def labels_to_release(changes: Iterable[Change]) -> dict[str, list[str]]:
+    """Node name to the ready labels that must go before modules are unloaded there."""
+    release: dict[str, set[str]] = {}
+    for change in changes:
+        if change.kind is not Kind.LOAD:
+            namespace, _, name = change.module.partition("/")
+            for node in change.nodes:
+                release.setdefault(node, set()).add(ready_label(namespace, name))
+    return {node: sorted(keys) for node, keys in sorted(release.items())}
+
+
+def refuse_strangers(declared: Iterable[Manifest], live: Sequence[DaemonSet], owner: str) -> None:
+    """Raise PlanError when a DaemonSet to declare is there already and is not this stack's.
+
+    The engine would only find out in the middle of `up`.
+    """
+    running = {(one.namespace, one.name): one for one in live}
+    strangers = [
+        f"{one.namespace}/{one.name} ({_belongs(one)})"
+        for manifest in declared
+        if (one := running.get((manifest["metadata"]["namespace"], manifest["metadata"]["name"]))) is not None
+        and one.labels.get(INSTANCE_LABEL) != owner
+    ]
+    if strangers:
+        more = f" and {len(strangers) - _SHOWN} more" if len(strangers) > _SHOWN else ""
+        raise PlanError(
+            f"{len(strangers)} DaemonSets exist already and are not this stack's: "
+            f"{', '.join(strangers[:_SHOWN])}{more}. If another stack deploys these Modules, take them out of one of "
+            "the two. If this stack lost its state, take its objects over, which unloads nothing: "
+            "PULUMI_K8S_UPSERT_EXISTING_OBJECTS=true pulumi up"
+        )
+
+
+def former_owner(declared: Iterable[Manifest], live: Sequence[DaemonSet]) -> str | None:
+    """The owner of live DaemonSets that are declared again after a lost state, None when they have not just one."""
+    running = {(one.namespace, one.name): one for one in live}
+    owners = {
+        one.labels.get(INSTANCE_LABEL)
+        for manifest in declared
+        if (one := running.get((manifest["metadata"]["namespace"], manifest["metadata"]["name"]))) is not None
+    }
+    return owners.pop() if len(owners) == 1 else None
+
+
+def _belongs(daemon_set: DaemonSet) -> str:
+    owner: Mapping[str, str] = daemon_set.labels
+    return f"of stack {owner[INSTANCE_LABEL]}" if INSTANCE_LABEL in owner else "of no stack"

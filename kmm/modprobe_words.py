@@ -1,0 +1,72 @@
+"""What modprobe's and the kernel's words mean for somebody who deploys modules."""
+
+import re
+from typing import Final
+
+# Sources: kmod's messages are strerror(3) of what init_module(2) returned; the kernel's are in kernel/module/.
+_MEANINGS: Final = tuple(
+    (re.compile(pattern, re.IGNORECASE), meaning)
+    for pattern, meaning in (
+        (
+            r"exec format error|invalid module format|version magic",
+            "The module was built for another kernel than this node runs: build the image against exactly this "
+            "kernel's headers, and keep the kernel version in the image's tag.",
+        ),
+        (
+            r"required key not available|key was rejected|loading of (unsigned )?module|lockdown",
+            "The kernel only takes modules signed with a key that it trusts (Secure Boot, lockdown or "
+            "module.sig_enforce): sign the module (`sign:` in the mapping) and enrol the certificate on the node.",
+        ),
+        (
+            r"operation not permitted",
+            "The kernel refused: Secure Boot or lockdown wants a signed module, or the container lacks CAP_SYS_MODULE "
+            "(a policy on the namespace may have taken it away).",
+        ),
+        (
+            r"unknown symbol|disagrees about version of symbol",
+            "The module needs a symbol that is not in this kernel: a module that it depends on is not loaded (see "
+            "`modulesLoadingOrder`), or it was built against another kernel.",
+        ),
+        (
+            r"module \S+ not found in directory",
+            "The image holds no such module for this kernel: it must be in <dirName>/lib/modules/<kernel>, with the "
+            "modules.dep that `depmod -b <dirName> <kernel>` makes.",
+        ),
+        (
+            r"firmware",
+            "The driver did not find its firmware: set `firmwarePath`, and let the node's kernel look in "
+            "/var/lib/firmware (parameter firmware_class.path).",
+        ),
+        (
+            r"is in use|device or resource busy",
+            "Something uses the module: another module, a process, or a device that is bound to it. "
+            "`lsmod` on the node shows how many and which.",
+        ),
+        (
+            r"no such device",
+            "The driver found no device that it serves on this node: narrow `spec.selector` to nodes that have one.",
+        ),
+        (
+            r"invalid argument|unknown parameter|invalid for parameter",
+            "The module refused its parameters: compare `modprobe.parameters` with `modinfo -p`.",
+        ),
+        (
+            r"manifest unknown|not found.*(manifest|image)|failed to resolve reference|pull access denied|unauthorized",
+            "The node cannot pull the image: check its name and tag, and the Secret in `imageRepoSecret`; mirrors and "
+            "certificates of the node's container runtime are configured on the node.",
+        ),
+        (
+            r"cannot allocate memory",
+            "The kernel has no memory left for the module.",
+        ),
+        (
+            r"(modprobe|sh|sleep): (command )?not found|executable file not found",
+            "The image lacks a program that loading needs: `sh`, `modprobe` and `sleep`.",
+        ),
+    )
+)
+
+
+def explain(words: str) -> str | None:
+    """What the last words of a loader usually mean and what to do, None when nothing is known about them."""
+    return next((meaning for pattern, meaning in _MEANINGS if pattern.search(words)), None)

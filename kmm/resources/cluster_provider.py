@@ -1,0 +1,37 @@
+"""What the dynamic providers share: the cluster of the stack, and labels that are given up."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pulumi.dynamic import ConfigureRequest, ResourceProvider
+
+from kmm.cluster import connect, require_identity
+from kmm.label_ownership import owned_labels
+from kmm.nodes import LabelChange
+
+if TYPE_CHECKING:
+    from kmm.cluster.client import Cluster
+
+
+class ClusterProvider(ResourceProvider):
+    """Writes to one cluster. Holds no client and no credentials: it is pickled into the state, by name."""
+
+    serialize_as_secret_always = False
+
+    def configure(self, req: ConfigureRequest) -> None:
+        """Take the cluster from the stack's present configuration: a state may outlive a kubeconfig's path."""
+        sys.tracebacklimit = 0  # the engine shows a provider's exceptions with their traceback; the words are enough
+        self._kubeconfig = req.config.get("kmm:kubeconfig")
+        self._context = req.config.get("kmm:context")
+
+    def connect(self, props: dict[str, Any]) -> "Cluster":
+        """The stack's cluster; ClusterError when it is not the one that `props["cluster"]` identifies."""
+        cluster = connect(self._kubeconfig, self._context)
+        require_identity(cluster, props["cluster"])
+        return cluster
+
+
+def give_up_labels(cluster: "Cluster", manager: str) -> None:
+    """Give up every label that this field manager owns, also where a state does not know of it."""
+    owned = [node for node in cluster.nodes() if owned_labels(manager, node)]
+    cluster.apply_node_labels([LabelChange(node.name, node.uid, {}) for node in owned], manager)

@@ -1,0 +1,217 @@
+"""Where declared pods are Ready, where not, and why. Pure; `kmm.rollout_wait` asks the cluster and waits.
+
+Ready of a loader pod is the kernel's own word (its readiness probe), so Ready means loaded.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from kmm.label_ownership import owned_labels
+from kmm.manifests import Manifest
+from kmm.modprobe_words import explain
+from kmm.names import (
+    MODULE_NAME_LABEL,
+    ROLE_LABEL,
+    ROLE_MODULE_LOADER,
+    TEMPLATE_HASH_ANNOTATION,
+    device_plugin_ready_label,
+    ready_label,
+)
+from kmm.nodes import LabelChange, Node, untolerated_taint
+from kmm.plan import KernelPlan
+from kmm.workloads import DaemonSet, Pod
+
+# The control plane puts these on a node whose kubelet does not report.
+_LOST: Final = frozenset({"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"})
+_CANNOT_START: Final = frozenset(
+    {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CrashLoopBackOff"}
+)
+_SHOWN: Final = 10  # nodes listed for one Module
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A declared DaemonSet, the nodes on which its pods shall be Ready, and the node label that says they are."""
+
+    module: str
+    namespace: str
+    name: str
+    role: str
+    template_hash: str
+    label: str
+    nodes: tuple[str, ...]
+
+
+def loader_workload(kernel: KernelPlan, manifest: Manifest) -> Workload:
+    """What a loader's manifest promises: the module is loaded on every node of its kernel."""
+    return _workload(manifest, ready_label, kernel.nodes)
+
+
+def device_plugin_workload(kernels: Iterable[KernelPlan], manifest: Manifest) -> Workload:
+    """What a device plugin's manifest promises: it runs wherever the module is loaded."""
+    return _workload(manifest, device_plugin_ready_label, sorted({node for kernel in kernels for node in kernel.nodes}))
+
+
+def _workload(manifest: Manifest, label: Callable[[str, str], str], nodes: Iterable[str]) -> Workload:
+    metadata = manifest["metadata"]
+    namespace, module = metadata["namespace"], metadata["labels"][MODULE_NAME_LABEL]
+    return Workload(
+        module=f"{namespace}/{module}",
+        namespace=namespace,
+        name=metadata["name"],
+        role=metadata["labels"][ROLE_LABEL],
+        template_hash=metadata["annotations"][TEMPLATE_HASH_ANNOTATION],
+        label=label(namespace, module),
+        nodes=tuple(nodes),
+    )
+
+
+class State(StrEnum):
+    """How a workload fares on a node."""
+
+    READY = "ready"
+    WAITING = "waiting"
+    FAILED = "failed"  # cannot heal by itself
+    LEFT_OUT = "left out"  # the node takes no pods now; not the workload's fault
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A workload on one node; `words` say what is known, for people."""
+
+    node: str
+    state: State
+    words: str = ""
+
+
+def allowed_unready(text: str) -> Callable[[int], int]:
+    """How many of so many nodes may stay unready: a number, or per cent (`10%`, rounded down) of them.
+
+    Raises ValueError for anything else.
+    """
+    match = re.fullmatch(r"(\d{1,6})(%?)", text)
+    if match is None or (match[2] and int(match[1]) > 100):
+        raise ValueError(f"{text!r} must be a number of nodes or per cent of them, such as 2 or 10%")
+    number = int(match[1])
+    return (lambda total: total * number // 100) if match[2] else (lambda _total: number)
+
+
+Found = Mapping[Workload, Sequence[Outcome]]
+
+
+def lost(node: Node | None) -> bool:
+    """Whether nothing can be known of the node's pods: it is gone, or its kubelet does not report."""
+    return node is None or any(taint.key in _LOST for taint in node.taints)
+
+
+def settled_outcomes(
+    workload: Workload, daemon_set: DaemonSet | None, nodes: Mapping[str, Node]
+) -> list[Outcome] | None:
+    """The outcome on each node as far as the DaemonSet's own counts tell, or None when its pods must be looked at.
+
+    Cheap: it costs one object per workload, however many nodes there are.
+    """
+    reporting = [name for name in workload.nodes if not lost(nodes.get(name))]
+    if daemon_set is None or daemon_set.template_hash != workload.template_hash:
+        return None
+    if not daemon_set.settled(len(reporting)):
+        return None
+    ready = {name: Outcome(name, State.READY) for name in reporting}
+    return [ready.get(name) or _left_out(name, nodes.get(name)) for name in workload.nodes]
+
+
+def outcomes(
+    workload: Workload, daemon_set: DaemonSet | None, pods: Iterable[Pod], nodes: Mapping[str, Node]
+) -> list[Outcome]:
+    """The outcome on each node of the workload, by its pods; `pods` may hold those of other workloads too."""
+    current = {
+        pod.node: pod
+        for pod in pods
+        if daemon_set is not None
+        and (pod.namespace, pod.daemon_set) == (workload.namespace, workload.name)
+        and pod.template == daemon_set.template
+        and not pod.deleting
+    }
+    return [_outcome(name, current.get(name), nodes.get(name)) for name in workload.nodes]
+
+
+def label_changes(manager: str, found: Found, nodes: Iterable[Node]) -> list[LabelChange]:
+    """Per node, what differs; of a node that takes no pods now, its labels stay as they are."""
+    ready: dict[str, set[str]] = {}
+    kept: dict[str, set[str]] = {}
+    for workload, outcomes_found in found.items():
+        for outcome in outcomes_found:
+            if outcome.state is State.READY:
+                ready.setdefault(outcome.node, set()).add(workload.label)
+            elif outcome.state is State.LEFT_OUT:
+                kept.setdefault(outcome.node, set()).add(workload.label)
+    changes = []
+    for node in nodes:
+        owned = owned_labels(manager, node)
+        keys = ready.get(node.name, set()) | (kept.get(node.name, set()) & owned.keys())
+        wanted = dict.fromkeys(sorted(keys), "")
+        if wanted != owned:
+            changes.append(LabelChange(node.name, node.uid, wanted))
+    return changes
+
+
+def is_settled(
+    workloads: Iterable[Workload], daemon_sets: Iterable[DaemonSet], nodes: Sequence[Node], manager: str
+) -> bool:
+    """Whether everything is Ready that can be, and the labels that `manager` owns say just that."""
+    by_name = {node.name: node for node in nodes}
+    running = {(one.namespace, one.name): one for one in daemon_sets}
+    found = {one: settled_outcomes(one, running.get((one.namespace, one.name)), by_name) for one in workloads}
+    known = {workload: outcomes_found for workload, outcomes_found in found.items() if outcomes_found is not None}
+    return len(known) == len(found) and not label_changes(manager, known, nodes)
+
+
+def _outcome(name: str, pod: Pod | None, node: Node | None) -> Outcome:
+    if lost(node):
+        return _left_out(name, node)
+    if pod is None:
+        blocked = node is not None and untolerated_taint(node, ()) is not None
+        return _left_out(name, node) if blocked else Outcome(name, State.WAITING, "no pod yet")
+    if pod.ready:
+        return Outcome(name, State.READY)
+    if node is not None and node.unschedulable:
+        return _left_out(name, node)
+    stuck = pod.waiting in _CANNOT_START or pod.phase == "Failed"
+    return Outcome(name, State.FAILED if stuck else State.WAITING, _pod_words(pod))
+
+
+def _left_out(name: str, node: Node | None) -> Outcome:
+    if node is None:
+        return Outcome(name, State.LEFT_OUT, "the node is gone")
+    taint = next((taint for taint in node.effective_taints if taint.key in _LOST), untolerated_taint(node, ()))
+    return Outcome(name, State.LEFT_OUT, f"the node takes no pods now: taint {taint}")
+
+
+def _pod_words(pod: Pod) -> str:
+    ended = f"exit code {pod.exit_code}" if pod.exit_code is not None else ""
+    restarts = f"{pod.restarts} restarts" if pod.restarts else ""
+    facts = ", ".join(filter(None, (pod.phase, pod.waiting, ended, restarts)))
+    said = pod.last_words or pod.waiting_message
+    meaning = explain(said)
+    return "\n".join(
+        [
+            f"pod {pod.name} ({facts})" + (f": {said.splitlines()[-1]}" if said else ""),
+            *([f"  {meaning}"] if meaning else []),
+        ]
+    )
+
+
+def failure_report(module: str, role: str, found: Sequence[Outcome]) -> str:
+    """What is not Ready and why, node by node, for a Module that is more unready than allowed."""
+    unready = [outcome for outcome in found if outcome.state in (State.FAILED, State.WAITING)]
+    what = "is not loaded" if role == ROLE_MODULE_LOADER else "has no ready device plugin"
+    lines = [f"{module} {what} on {len(unready)} of {len(found)} nodes:"]
+    for outcome in unready[:_SHOWN]:
+        first, *rest = outcome.words.splitlines()
+        lines += [f"  {outcome.node}: {first}", *(f"    {line}" for line in rest)]
+    if len(unready) > _SHOWN:
+        lines.append(f"  and {len(unready) - _SHOWN} more nodes")
+    return "\n".join(lines)

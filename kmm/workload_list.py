@@ -1,0 +1,156 @@
+"""Lists of DaemonSets and pods, as the API server writes them, to values of `kmm.workloads`."""
+
+from typing import TypeVar
+
+from pydantic import AliasPath, Field, ValidationError
+
+from kmm.errors import ClusterError
+from kmm.names import TEMPLATE_HASH_ANNOTATION
+from kmm.wire import Nullable, Page, Wire
+from kmm.workloads import DaemonSet, Pod
+
+_TEMPLATE_ANNOTATION = "deprecated.daemonset.template.generation"
+_TEMPLATE_LABEL = "pod-template-generation"
+
+
+class _Owner(Wire):
+    kind: str
+    name: str
+
+
+class _Metadata(Wire):
+    name: str
+    namespace: str
+    generation: int = 0
+    labels: Nullable[dict[str, str]] = Field(default_factory=dict)
+    annotations: Nullable[dict[str, str]] = Field(default_factory=dict)
+    owner_references: Nullable[tuple[_Owner, ...]] = ()
+    deletion_timestamp: str | None = None
+
+
+class _DaemonSetStatus(Wire):
+    observed_generation: int = 0
+    desired_number_scheduled: int = 0
+    updated_number_scheduled: int = 0
+    number_ready: int = 0
+
+
+class _DaemonSet(Wire):
+    metadata: _Metadata
+    node_selector: Nullable[dict[str, str]] = Field(
+        default_factory=dict, validation_alias=AliasPath("spec", "template", "spec", "nodeSelector")
+    )
+    status: _DaemonSetStatus = _DaemonSetStatus()
+
+
+class _Waiting(Wire):
+    reason: str = ""
+    message: str = ""
+
+
+class _Terminated(Wire):
+    exit_code: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+class _ContainerState(Wire):
+    waiting: _Waiting | None = None
+    terminated: _Terminated | None = None
+
+
+class _ContainerStatus(Wire):
+    restart_count: int = 0
+    state: _ContainerState = _ContainerState()
+    last_state: _ContainerState = _ContainerState()
+
+
+class _Condition(Wire):
+    type: str
+    status: str
+
+
+class _PodStatus(Wire):
+    phase: str = ""
+    conditions: Nullable[tuple[_Condition, ...]] = ()
+    container_statuses: Nullable[tuple[_ContainerStatus, ...]] = ()
+
+
+class _Pod(Wire):
+    metadata: _Metadata
+    node: Nullable[str] = Field("", validation_alias=AliasPath("spec", "nodeName"))
+    status: _PodStatus = _PodStatus()
+
+
+class _List(Wire):
+    continue_token: Nullable[str] = Field("", validation_alias=AliasPath("metadata", "continue"))
+
+
+class _DaemonSetList(_List):
+    items: tuple[_DaemonSet, ...] | None
+
+
+class _PodList(_List):
+    items: tuple[_Pod, ...] | None
+
+
+_AnyList = TypeVar("_AnyList", bound=_List)
+
+
+def parse_daemon_sets(body: bytes) -> Page[DaemonSet]:
+    """One page of `GET /apis/apps/v1/daemonsets`. Raises ClusterError if it is not that."""
+    found = _parsed(_DaemonSetList, body)
+    return Page(tuple(map(_daemon_set, found.items or ())), found.continue_token)
+
+
+def parse_pods(body: bytes) -> Page[Pod]:
+    """One page of `GET /api/v1/pods`. Raises ClusterError if it is not that."""
+    found = _parsed(_PodList, body)
+    return Page(tuple(map(_pod, found.items or ())), found.continue_token)
+
+
+def _parsed(model: type[_AnyList], body: bytes) -> _AnyList:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'the answer'}: {one['msg']}" for one in error.errors()[:3]
+        )
+        raise ClusterError(f"not the list that was asked for: {problems}") from None
+
+
+def _daemon_set(wire: _DaemonSet) -> DaemonSet:
+    metadata, status = wire.metadata, wire.status
+    return DaemonSet(
+        namespace=metadata.namespace,
+        name=metadata.name,
+        labels=metadata.labels,
+        node_selector=wire.node_selector,
+        template_hash=metadata.annotations.get(TEMPLATE_HASH_ANNOTATION, ""),
+        template=metadata.annotations.get(_TEMPLATE_ANNOTATION, ""),
+        observed=status.observed_generation >= metadata.generation,
+        desired=status.desired_number_scheduled,
+        updated=status.updated_number_scheduled,
+        ready=status.number_ready,
+    )
+
+
+def _pod(wire: _Pod) -> Pod:
+    container = next(iter(wire.status.container_statuses), _ContainerStatus())
+    waiting = container.state.waiting or _Waiting()
+    ended = container.state.terminated or container.last_state.terminated
+    return Pod(
+        namespace=wire.metadata.namespace,
+        name=wire.metadata.name,
+        node=wire.node,
+        daemon_set=next((owner.name for owner in wire.metadata.owner_references if owner.kind == "DaemonSet"), ""),
+        template=wire.metadata.labels.get(_TEMPLATE_LABEL, ""),
+        phase=wire.status.phase,
+        ready=any(one.type == "Ready" and one.status == "True" for one in wire.status.conditions),
+        deleting=wire.metadata.deletion_timestamp is not None,
+        waiting=waiting.reason,
+        waiting_message=waiting.message,
+        exit_code=ended.exit_code if ended else None,
+        last_words=ended.message.strip() if ended else "",
+        restarts=container.restart_count,
+    )

@@ -1,0 +1,66 @@
+"""What is known of the DaemonSets and pods that run in a cluster for Modules.
+
+`kmm.workload_list` makes these values from the API's JSON.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kmm.names import KERNEL_LABEL, MODULE_NAME_LABEL, ROLE_LABEL
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonSet:
+    """A DaemonSet of a Module. `template` is the number of its pod template, which its pods carry too."""
+
+    namespace: str
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    template_hash: str = ""
+    template: str = ""
+    observed: bool = True
+    desired: int = 0
+    updated: int = 0
+    ready: int = 0
+
+    @property
+    def module(self) -> str:
+        """`namespace/name` of the Module."""
+        return f"{self.namespace}/{self.labels.get(MODULE_NAME_LABEL, '')}"
+
+    @property
+    def role(self) -> str:
+        """`module-loader` or `device-plugin`."""
+        return self.labels.get(ROLE_LABEL, "")
+
+    @property
+    def kernel(self) -> str:
+        """The value of the kernel label; empty for a device plugin."""
+        return self.labels.get(KERNEL_LABEL, "")
+
+    def settled(self, expected_ready: int) -> bool:
+        """Whether its controller has done what it can, and at least so many pods of the present template are Ready."""
+        return self.observed and self.updated >= self.desired and self.ready >= expected_ready
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod of such a DaemonSet, with what its containers last said.
+
+    `waiting` and `waiting_message` say why a container does not run, `exit_code` and `last_words` how one ended.
+    """
+
+    namespace: str
+    name: str
+    node: str
+    daemon_set: str
+    template: str = ""
+    phase: str = ""
+    ready: bool = False
+    deleting: bool = False
+    waiting: str = ""
+    waiting_message: str = ""
+    exit_code: int | None = None
+    last_words: str = ""
+    restarts: int = 0
