@@ -10,11 +10,12 @@ Data flows one way: observe, decide, declare. The modules, lowest layer first; n
 - mapping, checks, jobs: what a Module means for a kernel
 - plan: (modules, nodes, images) to one frozen Plan
 - manifests: the Plan as Kubernetes dictionaries
-- rollout, outputs, job_checks: what became of it in the cluster, what scripts are told, what Jobs would fail on
+- rollout, outputs, job_checks, job_inputs: what became of it in the cluster, what scripts are told, what Jobs lack
 - declaration: what is declared, and what that changes
 - docker_config, registry_errors: what registries want and answer
 - logins, registry_http: what `registry` is made of
 - loading, node_file, cluster, registry: the only modules that read files, the API server, registries
+- image_layers, preflight: what images hold; whether Modules are ready for kernels to come
 - rollout_wait, settings: waiting for the cluster; the stack's configuration
 - observation: everything that is read before anything is decided
 - resources: what Pulumi declares
