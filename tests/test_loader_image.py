@@ -9,14 +9,11 @@ import io
 import json
 import lzma
 import os
-import platform
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import tarfile
-import time
 import urllib.error
 import urllib.request
 import uuid
@@ -28,7 +25,9 @@ from typing import Any, NoReturn
 import pytest
 from debian_packages import Debian, PackagesMissingError, unpacked
 
-from tools.bootstrap import BootstrapError, ensure
+from tools.bootstrap import Toolset
+from tools.real.packages import SUITE, archive
+from tools.registry import Registry
 
 LOADER_IMAGE = Path(__file__).parents[1] / "loader-image"
 KERNEL_SERIES = ("6.1", "6.12")
@@ -152,39 +151,10 @@ def signed_by(module: bytes, signer: SigningKey, folder: Path) -> bool:
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real registry on the loopback address; gives its host and port."""
-    try:
-        binary = ensure(("registry",)).binary("registry")
-    except BootstrapError as error:
-        leave_out(str(error))
-    folder = tmp_path_factory.mktemp("registry")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    config = {
-        "version": "0.1",
-        "http": {"addr": address},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "images")}},
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen([binary, "serve", folder / "config.json"], stdout=log, stderr=log) as process,
-    ):
-        wait_until_it_answers(f"http://{address}/v2/")
-        yield address
-        process.terminate()
-
-
-def wait_until_it_answers(url: str) -> None:
-    for _ in range(100):
-        try:
-            urllib.request.urlopen(url).close()
-        except urllib.error.URLError:
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail(f"nothing answers at {url}")
+def registry(tools: Toolset, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Host and port of a registry."""
+    with Registry(tmp_path_factory.mktemp("registry"), tools) as running:
+        yield running.host
 
 
 @dataclass(frozen=True)
@@ -480,32 +450,39 @@ def base_image(buildah: Buildah, tmp_path: Path) -> str:
     """Debian made from packages: the build argument that stands in for the default, which needs Docker Hub."""
     context = tmp_path / "base"
     context.mkdir()
-    suite = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    run("mmdebstrap", "--quiet", "--variant=minbase", suite, context / "debian.tar")
+    options = [f"--aptopt={option}" for option in archive().options]
+    run("mmdebstrap", "--variant=minbase", *options, SUITE, context / "debian.tar", *archive().sources)
     (context / "Containerfile").write_text("FROM scratch\nADD debian.tar /\n")
     image = buildah.build("debian", context / "Containerfile", context)
     return f"--build-arg=BASE_IMAGE={image}"
+
+
+def build_in_builder(
+    buildah: Buildah, builder: Image, target: Image, base_image: str, **arguments: Image | str
+) -> None:
+    """Build the sample's Containerfile without any other file, as a Job does, and push it."""
+    build = ["buildah", "bud", "--format=docker", "--tls-verify=false", f"--tag={target}", base_image]
+    build += [f"--build-arg={name}={value}" for name, value in arguments.items()]
+    push = ["buildah", "push", "--tls-verify=false", str(target)]
+    script = f"cd /workspace && {shlex.join(build)} . && {shlex.join(push)}"
+    # In a pod buildah makes a user namespace; inside a chroot the kernel forbids that, so it gets what it lacks.
+    capabilities = ("--cap-add=CAP_SYS_ADMIN", "--cap-add=CAP_MKNOD")
+    volume = f"--volume={LOADER_IMAGE}/Containerfile:/workspace/Containerfile:ro"
+    buildah.run(builder, ["sh", "-c", script], *capabilities, volume)
 
 
 @pytest.mark.node
 def test_the_images_build_the_sample_and_sign_it(
     buildah: Buildah, base_image: str, debian: Debian, signing_key: SigningKey, tmp_path: Path
 ) -> None:
-    builder, signer = (
+    builder, signer, source = (
         buildah.build(name, LOADER_IMAGE / name / "Containerfile", LOADER_IMAGE / name, base_image)
-        for name in ("builder", "signer")
+        for name in ("builder", "signer", "sample")
     )
     release = debian.release(KERNEL_SERIES[0])
-    unsigned, signed = (Image(builder.registry, name) for name in ("sample-unsigned", "sample"))
-    build = ["buildah", "bud", "--tls-verify=false", base_image, f"--build-arg=KERNEL_FULL_VERSION={release}"]
-    build += ["--build-arg=MOD_NAME=kmm-sample", "--build-arg=MOD_NAMESPACE=drivers"]
-    build += ["--file=/src/Containerfile", f"--tag={unsigned}", "/src/sample"]
-    push = ["buildah", "push", "--tls-verify=false", str(unsigned)]
-    script = f"{shlex.join(build)} && {shlex.join(push)}"
-    # In a pod buildah makes a user namespace; inside a chroot the kernel forbids that, so it gets what it lacks.
-    capabilities = ("--cap-add=CAP_SYS_ADMIN", "--cap-add=CAP_MKNOD")
-    buildah.run(builder, ["sh", "-c", script], *capabilities, f"--volume={LOADER_IMAGE}:/src:ro")
-    assert unsigned.config["Labels"]["org.opencontainers.image.title"] == "drivers/kmm-sample"
+    unsigned, signed = (Image(builder.registry, name) for name in ("kmm-unsigned", "kmm"))
+    build_in_builder(buildah, builder, unsigned, base_image, SOURCE_IMAGE=source, KERNEL_FULL_VERSION=release)
+    assert unsigned.config["Labels"]["org.opencontainers.image.version"] == release
 
     settings = {
         "UNSIGNED_IMAGE": unsigned,
