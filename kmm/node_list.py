@@ -8,7 +8,7 @@ from pydantic import AliasPath, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from kmm.errors import ClusterError
-from kmm.names import NODE_PREFIX
+from kmm.names import KERNEL_LABEL, NODE_PREFIX
 from kmm.nodes import Node, Taint
 from kmm.wire import Nullable, Page, Wire
 
@@ -77,12 +77,16 @@ def parse_nodes(document: object) -> tuple[Node, ...]:
 
 
 def sorted_nodes(nodes: Iterable[Node]) -> tuple[Node, ...]:
-    """`nodes` by name. Raises ClusterError if a name comes twice or a kernel version is missing."""
+    """`nodes` by name.
+
+    Raises ClusterError if a name comes twice, or if a node that modules are loaded on reports no kernel version: to
+    plan without it would unload them.
+    """
     ordered = tuple(sorted(nodes, key=lambda node: node.name))
     counts = Counter(node.name for node in ordered)
     if twice := [name for name, count in counts.items() if count > 1]:
         raise ClusterError(f"listed more than once: {_listing(twice)}")
-    if bare := [node.name for node in ordered if not node.kernel_version]:
+    if bare := [node.name for node in ordered if not node.kernel_version and KERNEL_LABEL in node.labels]:
         raise ClusterError(
             f"no status.nodeInfo.kernelVersion on {_listing(bare)}: the kubelet there has not reported yet "
             "(wait for it), or no machine is behind the Node (delete it)"

@@ -95,7 +95,7 @@ def make_plan(modules: Iterable[Module], nodes: Iterable[Node], images: Images) 
     Never fails for a single Module or node: what cannot be done is in the plan with its reason.
     """
     by_name = sorted(nodes, key=lambda node: node.name)
-    kernels = _group_by_kernel(by_name)
+    kernels = _group_by_kernel(node for node in by_name if node.kernel_version)
     guarded = frozenset(node.name for node in by_name if _is_guarded(node))
     ordered = sorted(modules, key=lambda module: (module.metadata.namespace, module.metadata.name))
     uses = [_used_nodes(module, kernels, guarded) for module in ordered]
@@ -170,8 +170,12 @@ def _ignored(nodes: Sequence[Node], uses: Iterable[_UsedNodes]) -> tuple[Ignored
         for node, found_reasons in reasons.items()
         for reason, keys in found_reasons.items()
     ]
-    unselected = (node.name for node in nodes if node.name not in taken and node.name not in reasons)
-    return tuple(sorted([*ignored, *(IgnoredNode(node, "no Module selects it") for node in unselected)]))
+    unselected = (node for node in nodes if node.name not in taken and node.name not in reasons)
+    return tuple(sorted([*ignored, *(IgnoredNode(node.name, _unselected(node)) for node in unselected)]))
+
+
+def _unselected(node: Node) -> str:
+    return "no Module selects it" if node.kernel_version else "its kubelet has not reported a kernel version yet"
 
 
 def _plan_kernels(use: _UsedNodes, images: Images) -> tuple[KernelPlan, ...]:

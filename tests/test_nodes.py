@@ -9,6 +9,7 @@ import yaml
 from kmm.errors import ClusterError, SettingsError
 from kmm.node_file import load_nodes
 from kmm.node_list import parse_nodes, parse_page
+from kmm.names import KERNEL_LABEL
 from kmm.nodes import CORDON, Node, Taint, selected, untolerated_taint
 
 GPU = Taint("gpu", "yes", "NoSchedule")
@@ -28,6 +29,9 @@ def wire_node(name="a", **changes):
 
 def wire_list(*nodes, kind="List", **metadata):
     return {"apiVersion": "v1", "kind": kind, "metadata": metadata, "items": list(nodes)}
+
+
+LABELLED_WITHOUT_KERNEL = wire_node("b", metadata={"name": "b", "labels": {KERNEL_LABEL: "6.1"}}, status={})
 
 
 def applied(manager, *keys, operation="Apply"):
@@ -108,7 +112,7 @@ def test_a_page_carries_its_continue_token():
         pytest.param(wire_node(metadata={"name": ""}), r"metadata\.name", id="empty name"),
         pytest.param(wire_node(metadata={"name": "q", "labels": {"x": 1}}), r"labels\.x \(node q\)", id="wrong label"),
         pytest.param(wire_list(wire_node("a"), wire_node("a")), "more than once: node a", id="a node twice"),
-        pytest.param(wire_list(wire_node("b", status={})), "kernelVersion on node b", id="no kernel version"),
+        pytest.param(wire_list(LABELLED_WITHOUT_KERNEL), "kernelVersion on node b", id="in use, no kernel version"),
     ],
 )
 def test_what_is_not_a_list_of_nodes_is_refused_by_name(document, message):
@@ -213,7 +217,7 @@ def test_a_file_holds_what_kubectl_prints(tmp_path, text):
         pytest.param(b"[" * 100_000, "line 1", id="deep nesting"),
         pytest.param(b"NAME STATUS\na Ready\n", "expected a NodeList", id="kubectl's table"),
         pytest.param(yaml.safe_dump_all([wire_node(), wire_node()]).encode(), "more than once", id="a node twice"),
-        pytest.param(json.dumps(wire_node(status={})).encode(), "kernelVersion on node a", id="no kernel version"),
+        pytest.param(json.dumps(LABELLED_WITHOUT_KERNEL).encode(), "kernelVersion on node b", id="no kernel version"),
     ],
 )
 def test_a_file_that_does_not_serve_is_named_with_the_remedy(tmp_path, content, message):

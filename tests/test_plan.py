@@ -291,3 +291,10 @@ def test_the_loaded_kernels_of_a_module_have_label_values_of_their_own(cluster):
     for found in plan.modules:
         loaded = sorted(label_value(kernel.version) for kernel in found.kernels if kernel.actions)
         assert all(value and len(list(same)) == 1 for value, same in groupby(loaded))
+
+
+def test_a_node_that_has_not_reported_its_kernel_is_ignored_with_the_reason():
+    plan = make_plan([module()], [node("new", kernel="")], Images())
+    assert [(one.node, one.reason) for one in plan.ignored] == [
+        ("new", "its kubelet has not reported a kernel version yet")
+    ]
