@@ -31,8 +31,9 @@ def is_url(place: str) -> bool:
 
 def download(url: str, target: Path) -> None:
     """Write what `url` serves to `target`; proxies are taken from the environment as everywhere."""
+    opener = urllib.request.build_opener()  # urlopen() keeps the proxies of its first call
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, target.open("wb") as file:
+        with opener.open(url, timeout=TIMEOUT_SECONDS) as answer, target.open("wb") as file:
             shutil.copyfileobj(answer, file, _CHUNK_BYTES)
             expected = answer.headers.get("Content-Length")
     except (OSError, HTTPException, ValueError) as error:
