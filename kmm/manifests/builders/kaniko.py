@@ -28,7 +28,7 @@ def _container(request: BuildRequest) -> BuildContainer:
             *request.arguments,
         ),
         environment={"DOCKER_CONFIG": REGISTRY_LOGIN} if request.has_login else {},
-        security_context={"runAsUser": 0, "allowPrivilegeEscalation": False},
+        security_context={"runAsUser": 0},
     )
 
 
