@@ -1,0 +1,74 @@
+"""Fixtures on real nodes: what a kernel, a kubelet and a container runtime do, nothing simulated.
+
+- `site`: control plane, local registry, network and base images, for the session (`tools.real.site.Site`)
+- `cluster`: the site's control plane in the place of the embedded one, so that `namespace` and `unique` work here too
+- `kubelet_node`: a kubelet on this machine's kernel; for builds, probes and hooks (`tools.real.kubelet.KubeletNode`)
+- `virtual_machine`: a node on Debian's kernel; `run`, `loaded_modules()`, `parameter()` and `kernel_log()` are the
+  kernel's own word, without Kubernetes; `site.boot` boots one of `kernels` (`tools.real.virtual_machine`)
+- `workloads`: creates objects in the test's namespace and waits for them (`workloads.Workloads`)
+
+One image name works everywhere: `tools.real.network.REGISTRY/NAME`, plain HTTP.
+"""
+
+from pathlib import Path
+
+import pytest
+from workloads import Workloads
+
+from tools.bootstrap import PINS, BootstrapError, ensure
+from tools.real.packages import RealNodesError
+from tools.real.site import Site
+
+_FOLDER = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items):
+    """Whatever is in this folder needs real nodes."""
+    for item in items:
+        if item.path.is_relative_to(_FOLDER):
+            item.add_marker(pytest.mark.node)
+
+
+@pytest.fixture(scope="session")
+def tools():
+    """All tools, the kubelet among them."""
+    try:
+        return ensure(tuple(PINS))
+    except BootstrapError as error:
+        pytest.exit(str(error), returncode=1)
+
+
+@pytest.fixture(scope="session")
+def site(tools):
+    """Everything but the nodes."""
+    site = Site(tools)
+    try:
+        site.start()
+    except RealNodesError as error:
+        pytest.exit(str(error), returncode=1)
+    yield site
+    site.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster(site):
+    """The control plane that the real nodes join."""
+    return site.cluster
+
+
+@pytest.fixture(scope="session")
+def kubelet_node(site):
+    """The node on this machine's kernel, Ready."""
+    return site.start_kubelet_node()
+
+
+@pytest.fixture(scope="session")
+def virtual_machine(site):
+    """The node on a kernel of its own, Ready; a test that boots another kernel leaves that running."""
+    return site.start_virtual_machine()
+
+
+@pytest.fixture
+def workloads(cluster, tools, namespace):
+    """Objects in the test's namespace."""
+    return Workloads(cluster, tools, namespace)

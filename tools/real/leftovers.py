@@ -1,0 +1,50 @@
+"""What a run that was killed left behind: processes, network, cgroups, its folder."""
+
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from tools.bootstrap import Toolset
+from tools.cluster import Cluster
+from tools.real import network
+
+# Ending `unshare` ends the kubelet's node with all its containers and mounts.
+_PROGRAMS: Final = ("unshare", "qemu-system-x86", "registry")  # the kernel's names, of 15 letters at most
+
+
+def remove(folder: Path, tools: Toolset) -> None:
+    """Remove all that real nodes in `folder` started or made; nothing to remove is fine."""
+    for pid in _processes(folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    while list(_processes(folder)):
+        time.sleep(0.05)
+    Cluster(folder / "cluster", tools).stop()
+    network.down()
+    for group in _cgroups(folder):
+        group.rmdir()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _processes(folder: Path) -> Iterator[int]:
+    """Yield our programs that have `folder` on their command line."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            program = (process / "comm").read_text().strip()
+            command = (process / "cmdline").read_bytes()
+        except OSError:  # ended meanwhile
+            continue
+        if program in _PROGRAMS and f"{folder}/".encode() in command + b"/":
+            yield int(process.name)
+
+
+def _cgroups(folder: Path) -> Iterator[Path]:
+    """Yield the cgroups of containers that were killed with the node: containerd names them after the containers."""
+    records = folder.glob("*/containerd/io.containerd.grpc.v1.cri/*/*")
+    for container in records:
+        yield from Path("/sys/fs/cgroup").glob(f"**/{container.name}")

@@ -1,0 +1,49 @@
+"""The network of the real nodes: a bridge on this machine, with the registry's one address on it.
+
+The same image name has to work for the checks on this machine, for build pods and for both containerds. Pods of the
+kubelet on this machine reach the bridge as their gateway; the VM's user-mode network passes connections on from here.
+"""
+
+import subprocess
+from typing import Final
+
+BRIDGE: Final = "kmm-real"
+GATEWAY: Final = "10.213.77.1"
+REGISTRY: Final = f"{GATEWAY}:5000"
+POD_SUBNET: Final = "10.213.77.0/24"
+VM_ADDRESS: Final = "10.213.77.2"  # on the bridge, so that the API server finds the VM's kubelet there
+FIRST_POD_ADDRESS: Final = "10.213.77.16"
+VM_POD_SUBNET: Final = "10.213.78.0/24"
+HOST_SEEN_FROM_VM: Final = "10.0.2.2"  # QEMU's name for this machine's loopback
+
+_RULES: Final = (
+    ("nat", "POSTROUTING", "-s", POD_SUBNET, "!", "-d", POD_SUBNET, "-j", "MASQUERADE"),
+    ("filter", "FORWARD", "-i", BRIDGE, "-j", "ACCEPT"),
+    ("filter", "FORWARD", "-o", BRIDGE, "-j", "ACCEPT"),
+)
+
+
+def up() -> None:
+    """Make the bridge and let pods reach Debian's archive through this machine; CalledProcessError with the reason."""
+    _run("ip", "link", "add", BRIDGE, "type", "bridge")
+    for address in (GATEWAY, VM_ADDRESS):
+        _run("ip", "address", "add", f"{address}/24", "dev", BRIDGE)
+    _run("ip", "link", "set", BRIDGE, "up")
+    for table, chain, *rule in _RULES:
+        _run("iptables", "--wait", "-t", table, "-I", chain, *rule)
+
+
+def down() -> None:
+    """Remove bridge and rules, as far as they are there."""
+    for table, chain, *rule in _RULES:
+        while _succeeds("iptables", "--wait", "-t", table, "-D", chain, *rule):
+            pass
+    _succeeds("ip", "link", "delete", BRIDGE)
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+def _succeeds(*command: str) -> bool:
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0

@@ -1,0 +1,100 @@
+"""What the machine must have for real nodes, and Debian's archive as its own apt is set up to reach it."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+SUITE: Final = "bookworm"
+_COMPONENT: Final = "main"
+_PROGRAMS: Final[Mapping[str, str]] = {
+    "ip": "iproute2",
+    "iptables": "iptables",
+    "unshare": "util-linux",
+    "mmdebstrap": "mmdebstrap",
+    "mke2fs": "e2fsprogs",
+    "buildah": "buildah",
+    "skopeo": "skopeo",
+    "qemu-system-x86_64": "qemu-system-x86",
+}
+
+
+class RealNodesError(Exception):
+    """Real nodes cannot be had here; says what is missing and what to do."""
+
+
+def require_root() -> None:
+    """Raise RealNodesError unless we are root."""
+    if os.geteuid() != 0:
+        raise RealNodesError(
+            "Real nodes need root: they mount file systems, make a bridge and run containers. "
+            "Run it as root (sudo make test-node); `make test` needs none."
+        )
+
+
+def install_missing_programs() -> None:
+    """Install with apt-get what is not on PATH, and say what; nothing is ever removed for it."""
+    os.environ["PATH"] += ":/usr/sbin:/sbin"  # a root shell may lack them
+    missing = {package for program, package in _PROGRAMS.items() if not shutil.which(program)}
+    if not missing:
+        return
+    packages = sorted(missing)
+    _say(f"installing Debian packages: {' '.join(packages)}")
+    _apt_get("update")
+    _apt_get("install", "--yes", "--no-install-recommends", "--no-remove", *packages)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Debian's archive: lines for sources.list, and the options of apt that reach it (proxies)."""
+
+    sources: tuple[str, ...]
+    options: tuple[str, ...]
+
+    def versions(self, packages: Iterable[str]) -> str:
+        """Return what apt would install now for `packages`, by name and version; part of the cache's keys."""
+        names = [name for name in packages if "=" not in name]
+        lines = _output("apt-cache", "policy", *names).splitlines()
+        return "\n".join(line.strip() for line in lines if not line.startswith(" ") or "Candidate:" in line)
+
+
+@cache
+def archive() -> Archive:
+    """Return the archive after one `apt-get update`, so that versions and downloads are of the same day."""
+    _apt_get("update")
+    targets = _output(
+        "apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT) $(ORIGIN)", "Created-By: Packages"
+    )
+    sources = tuple(
+        f"deb {uri} {codename} {component}"
+        for uri, codename, component, origin in sorted({tuple(line.split(" ", 3)) for line in targets.splitlines()})
+        if origin == "Debian" and component == _COMPONENT and codename.partition("-")[0] == SUITE
+    )
+    if not sources:
+        raise RealNodesError(f"This machine's apt knows no archive of Debian {SUITE}: add one to its sources.")
+    return Archive(sources, _network_options())
+
+
+def _network_options() -> tuple[str, ...]:
+    """Proxies and the like that the machine's apt is told, as `Name "value"`."""
+    lines = _output("apt-config", "dump", "--no-empty", "Acquire").splitlines()
+    ours = ("Acquire::http::", "Acquire::https::", "Acquire::Retries")
+    return tuple(line.removesuffix(";") for line in lines if line.startswith(ours))
+
+
+def _apt_get(*arguments: str) -> None:
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(["apt-get", "-qq", *arguments], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RealNodesError(f"apt-get {' '.join(arguments)} failed:\n{done.stderr.strip()}")
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _say(text: str) -> None:
+    print(f"real nodes: {text}", flush=True)

@@ -1,0 +1,104 @@
+"""Real nodes with all they need: the embedded control plane, the local registry with base images, the network."""
+
+import time
+from collections.abc import Callable
+from functools import cached_property
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import yaml
+
+from tools.api import ApiError
+from tools.bootstrap import CHECKOUT, Toolset
+from tools.cluster import Cluster
+from tools.real import images, leftovers, network
+from tools.real.kubelet import KubeletNode
+from tools.real.network import HOST_SEEN_FROM_VM, REGISTRY
+from tools.real.node_root import debian_root
+from tools.real.packages import RealNodesError, install_missing_programs, require_root
+from tools.real.virtual_machine import VirtualMachine
+from tools.registry import Registry
+
+FOLDER: Final = CHECKOUT / ".kmm/real"
+_READY_WITHIN_SECONDS: Final = 180
+
+
+class Site:
+    """One per machine, since it has one bridge; everything of it is in FOLDER."""
+
+    def __init__(self, tools: Toolset) -> None:
+        """`tools` are all tools, the kubelet among them."""
+        self._tools = tools
+        self.cluster = Cluster(FOLDER / "cluster", tools, certificate_names=[HOST_SEEN_FROM_VM])
+        self.registry = Registry(FOLDER / "registry", tools, {"http": {"addr": REGISTRY}})
+
+    def start(self) -> None:
+        """Start all but the nodes; what an earlier run left is removed first. Raises RealNodesError."""
+        require_root()
+        install_missing_programs()
+        leftovers.remove(FOLDER, self._tools)
+        debian = self._debian
+        network.up()
+        self.cluster.start()
+        self.registry.start()
+        images.provide(debian)
+
+    def stop(self) -> None:
+        """End and remove everything."""
+        self.registry.stop()
+        leftovers.remove(FOLDER, self._tools)
+
+    def start_kubelet_node(self) -> KubeletNode:
+        """Start the kubelet on this machine and wait until its node is Ready."""
+        node = KubeletNode(FOLDER / "kubelet", self._debian, self._tools)
+        node.start(self.cluster.kubeconfig, self._api_server)
+        self.wait_until_ready(node.name)
+        return node
+
+    def start_virtual_machine(self) -> VirtualMachine:
+        """Make the VM, boot its oldest kernel and wait until its node is Ready."""
+        machine = VirtualMachine(FOLDER / "vm", self._debian, self._tools)
+        machine.make_disk(self.cluster.kubeconfig, urlsplit(self._api_server).port or 443)
+        self.boot(machine, machine.kernels[0])
+        return machine
+
+    def boot(self, machine: VirtualMachine, kernel: str, *kernel_options: str) -> None:
+        """Power the VM on with one of its kernels and wait until the node is Ready in this very boot."""
+        machine.power_on(kernel, kernel_options)
+        self.wait_until_ready(machine.name, machine.boot_id)
+
+    def wait_until_ready(self, node: str, boot_id: str = "") -> None:
+        """Wait until a node is Ready, in the boot `boot_id` if given: a dead node looks Ready for a while."""
+        wait_until(lambda: self._is_ready(node, boot_id), f"node {node} is Ready", _READY_WITHIN_SECONDS)
+
+    @cached_property
+    def _debian(self) -> Path:
+        return debian_root()
+
+    @property
+    def _api_server(self) -> str:
+        server: str = yaml.safe_load(self.cluster.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+        return server
+
+    def _is_ready(self, node: str, boot_id: str) -> bool:
+        try:
+            status = self.cluster.api.request("GET", f"/api/v1/nodes/{node}")["status"]
+        except ApiError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return False
+            raise
+        ready = any(
+            condition["type"] == "Ready" and condition["status"] == "True" for condition in status["conditions"]
+        )
+        return ready and boot_id in ("", status["nodeInfo"]["bootID"])
+
+
+def wait_until(holds: Callable[[], bool], what: str, within_seconds: float) -> None:
+    """Wait until `holds()`. Raises RealNodesError that names `what` when time runs out."""
+    deadline = time.monotonic() + within_seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise RealNodesError(f"Not within {within_seconds:g} s: {what}.")
+        time.sleep(0.5)

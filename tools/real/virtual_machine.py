@@ -1,0 +1,135 @@
+"""A virtual machine with Debian's own kernels, emulated by QEMU (no KVM needed), as a node of the embedded cluster."""
+
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from tools.bootstrap import Toolset
+from tools.real.guest_agent import GuestAgent
+from tools.real.network import HOST_SEEN_FROM_VM, VM_ADDRESS, VM_POD_SUBNET
+from tools.real.node_root import Node, kernels, lay_over
+
+VIRTUAL_MACHINE: Final = "virtual-machine"
+_DISK_GIB: Final = 6
+_KUBELET_PORT: Final = 10250
+_BOOT_WITHIN_SECONDS: Final = 180
+_KERNEL_OPTIONS: Final = (
+    "root=/dev/vda",
+    "init=/usr/local/sbin/node-init",
+    "net.ifnames=0",
+    "console=ttyS0",
+    "panic=-1",
+    "firmware_class.path=/var/lib/firmware",  # where Modules put firmware, as the operator's users set it
+)
+
+
+class VirtualMachineError(Exception):
+    """The virtual machine did not start, or a command in it failed; carries the end of its console."""
+
+
+class VirtualMachine:
+    """A machine in `folder`: its disk, the sockets of its guest agent and monitor, and `console.log`."""
+
+    def __init__(self, folder: Path, debian: Path, tools: Toolset) -> None:
+        """`debian` is the root that its disk is made from."""
+        self.name = VIRTUAL_MACHINE
+        self.folder = folder
+        self.kernels = kernels(debian)
+        self._debian = debian
+        self._tools = tools
+        self._process: subprocess.Popen[bytes] | None = None
+        self.agent = GuestAgent(folder / "agent.sock")
+
+    def make_disk(self, kubeconfig: Path, api_server_port: int) -> None:
+        """Make a new disk whose kubelet joins the API server on this machine's loopback."""
+        server = f"https://{HOST_SEEN_FROM_VM}:{api_server_port}"
+        node = Node(self.name, VM_ADDRESS, "0.0.0.0", server, "pods", VM_POD_SUBNET)
+        lay_over(self.folder / "files", node, kubeconfig, self._tools)
+        # In mounts of its own: nothing stays mounted, whatever happens.
+        script = """
+            mkdir -p overlay root
+            mount -t overlay overlay -o "lowerdir=$1,upperdir=files,workdir=overlay" root
+            mke2fs -q -F -t ext4 -d root disk "$2"
+        """
+        command = ["unshare", "--mount", "sh", "-euc", script, "sh", str(self._debian), f"{_DISK_GIB}G"]
+        subprocess.run(command, cwd=self.folder, check=True)
+
+    def power_on(self, kernel: str, kernel_options: Sequence[str] = ()) -> None:
+        """Boot `kernel`, one of `kernels`, and wait until the guest agent answers; the node may take longer.
+
+        `kernel_options` are added to the kernel's command line, such as `module.sig_enforce=1`.
+        Raises VirtualMachineError.
+        """
+        with (self.folder / "qemu.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [*self._hardware(), *self._boot(kernel, kernel_options)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _BOOT_WITHIN_SECONDS
+        while not self.agent.is_up():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.power_off()
+                raise VirtualMachineError(f"The virtual machine did not start.\n{self._words()}")
+            time.sleep(0.5)
+
+    def power_off(self) -> None:
+        """Pull the plug."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def shut_down(self) -> None:
+        """Write everything to the disk, then power off; pods are not asked, as in any reboot by hand."""
+        self.run("echo s >/proc/sysrq-trigger; echo u >/proc/sysrq-trigger")
+        self.power_off()
+
+    def run(self, script: str, within_seconds: float = 60) -> str:
+        """Run a shell script in the machine and return its output; VirtualMachineError when it fails."""
+        done = self.agent.run("sh", "-euc", script, within_seconds=within_seconds)
+        if done.returncode != 0:
+            raise VirtualMachineError(f"{script}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    @property
+    def boot_id(self) -> str:
+        """Return what tells this boot from others; the node's `status.nodeInfo.bootID`."""
+        return self.run("cat /proc/sys/kernel/random/boot_id").strip()
+
+    def loaded_modules(self) -> set[str]:
+        """Return the names in /proc/modules."""
+        return {line.split()[0] for line in self.run("cat /proc/modules").splitlines()}
+
+    def parameter(self, module: str, name: str) -> str:
+        """Return a parameter of a loaded module, as the kernel shows it."""
+        return self.run(f"cat /sys/module/{module}/parameters/{name}").strip()
+
+    def kernel_log(self) -> str:
+        """Return the output of dmesg."""
+        return self.run("dmesg")
+
+    def _hardware(self) -> list[str | Path]:
+        forward = f"hostfwd=tcp:{VM_ADDRESS}:{_KUBELET_PORT}-:{_KUBELET_PORT}"
+        return [
+            *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"),
+            *("-smp", "2", "-m", "2048", "-nodefaults", "-display", "none", "-no-reboot"),
+            *("-drive", f"file={self.folder}/disk,format=raw,if=virtio,cache=unsafe"),
+            *("-netdev", f"user,id=lan,{forward}", "-device", "virtio-net-pci,netdev=lan"),
+            *("-chardev", f"socket,id=agent,path={self.folder}/agent.sock,server=on,wait=off"),
+            *("-device", "virtio-serial", "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
+            *("-serial", f"file:{self.folder}/console.log"),
+        ]
+
+    def _boot(self, kernel: str, options: Sequence[str]) -> list[str | Path]:
+        line = " ".join([*_KERNEL_OPTIONS, *options])
+        boot = self._debian / "boot"
+        return ["-kernel", boot / f"vmlinuz-{kernel}", "-initrd", boot / f"initrd.img-{kernel}", "-append", line]
+
+    def _words(self) -> str:
+        logs = (self.folder / "qemu.log", self.folder / "console.log")
+        return "\n".join("\n".join(log.read_text(errors="replace").splitlines()[-15:]) for log in logs if log.exists())
