@@ -36,7 +36,7 @@ class PodSettings(Definition):
 
 
 class BuildSettings(PodSettings):
-    """Settings of build Jobs; `image` is the builder's, `arguments` end its build command."""
+    """Settings of build Jobs; `image` is the builder's, `arguments` are added to its build command."""
 
     arguments: Sequence[str] = ()
 

@@ -2,7 +2,9 @@
 
 Needs: root in the container, with the default capabilities and no more; no privilege, nothing of the host. The
 default seccomp and AppArmor profiles of container runtimes refuse the user namespace and the bind mounts of which
-buildah makes the chroot, hence Unconfined (github.com/containers/buildah, issues 2871 and 4538).
+buildah makes the chroot, hence Unconfined (github.com/containers/buildah, issues 2871 and 4538). Escalation stays
+allowed, here and in kaniko, for RUN steps of another user that call sudo. Of each Secret an empty folder stays behind
+in the image.
 """
 
 import shlex
