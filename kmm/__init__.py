@@ -15,7 +15,7 @@ Data flows one way: observe, decide, declare. The modules, lowest layer first; n
 - docker_config, registry_errors: what registries want and answer
 - logins, registry_http: what `registry` is made of
 - loading, node_file, cluster, registry: the only modules that read files, the API server, registries
-- image_layers, preflight: what images hold; whether Modules are ready for kernels to come
+- image_layers, pull_secrets, preflight: what images hold, logins to them; whether Modules are ready for kernels to come
 - rollout_wait, settings: waiting for the cluster; the stack's configuration
 - observation: everything that is read before anything is decided
 - resources: what Pulumi declares

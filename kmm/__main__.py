@@ -5,6 +5,7 @@ import sys
 import typer
 
 from kmm.commands.plan import plan
+from kmm.commands.preflight import preflight
 from kmm.commands.render import render
 from kmm.commands.validate import validate
 from kmm.errors import KmmError
@@ -20,6 +21,7 @@ app = typer.Typer(
 app.command()(validate)
 app.command()(plan)
 app.command()(render)
+app.command()(preflight)
 
 
 def main() -> None:

@@ -7,9 +7,11 @@ RegistryError. Protocol: OCI distribution specification 1.1, with docker's basic
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from threading import Lock
 from typing import Final
 
@@ -45,7 +47,7 @@ def check_images(requests: Iterable[ImageRequest]) -> dict[str, str | None]:
     """
     references = _references(set(requests))
     with Connections(WORKERS) as connections, ThreadPoolExecutor(WORKERS) as pool:
-        repositories = _Repositories(connections)
+        repositories = Repositories(connections)
         questions = [(repositories.find(request, image), image) for request, image in references.items()]
         outcomes = list(pool.map(lambda question: _outcome(*question), questions))
     return _digests(references, outcomes)
@@ -68,25 +70,41 @@ class Repository:
 
     def manifest_digest(self, version: str) -> str | None:
         """The digest of the manifest or index with this tag or digest, None if there is none."""
-        path = f"manifests/{version}"
-        accept = ", ".join(default_manifest_accepted_media_types)
-        answer = self.request("HEAD", path, accept, _MAX_MANIFEST)
+        answer = self._manifest("HEAD", version)
         if answer.status == 405 or (answer.status == 200 and not _header_digest(answer)):
-            answer = self.request("GET", path, accept, _MAX_MANIFEST)
+            answer = self._manifest("GET", version)
         if answer.status == 200:
             return _header_digest(answer) or _body_digest(answer)
         if answer.status != 404:
-            raise status_error(answer.status, answer.reason, plain_http=self._host.plain_http)
+            raise self._status_error(answer.status, answer.reason)
         if not self._host.is_registry(answer):
             raise _no_registry()
         return None
+
+    def manifest(self, version: str) -> bytes:
+        """The manifest or index with this tag or digest, which is there."""
+        answer = self._manifest("GET", version)
+        if answer.status != 200:
+            raise self._status_error(answer.status, answer.reason)
+        return answer.body
+
+    @contextmanager
+    def blob(self, digest: str) -> Iterator[BufferedReader]:
+        """A layer or another blob of an image, to be read as far as is needed."""
+        path = f"blobs/{digest}"
+        self.request("HEAD", path, "*/*", _MAX_MANIFEST)  # logs in anew if need be: some tokens hold for a minute
+        headers = _headers("*/*", self._authorization) | {"Accept-Encoding": "identity"}
+        with self._host.open("GET", f"{self._name}/{path}", headers) as response:
+            if response.status_code != 200:
+                raise self._status_error(response.status_code, response.reason)
+            response.raw.auto_close = False  # else reading on at the end of the body raises
+            yield BufferedReader(response.raw)
 
     def request(self, method: str, path: str, accept: str, limit: int) -> Answer:
         """The answer for `path` below the repository, logged in if need be; HostError if the logins are refused."""
 
         def send(authorization: str | None) -> Answer:
-            headers = {"Accept": accept} | ({"Authorization": authorization} if authorization else {})
-            return self._host.send(method, f"{self._name}/{path}", headers, limit)
+            return self._host.send(method, f"{self._name}/{path}", _headers(accept, authorization), limit)
 
         used = self._authorization
         answer = send(used)
@@ -96,6 +114,14 @@ class Repository:
             if self._authorization != used:  # another thread has logged in meanwhile
                 answer = send(self._authorization)
             return answer if answer.status not in REFUSED else self._log_in(answer, send)
+
+    def _manifest(self, method: str, version: str) -> Answer:
+        return self.request(
+            method, f"manifests/{version}", ", ".join(default_manifest_accepted_media_types), _MAX_MANIFEST
+        )
+
+    def _status_error(self, status: int, reason: str) -> HostError:
+        return status_error(status, reason, plain_http=self._host.plain_http)
 
     def _log_in(self, challenge: Answer, send: Callable[[str | None], Answer]) -> Answer:
         if self._refusal is not None:
@@ -117,7 +143,7 @@ class Repository:
         raise self._refusal
 
 
-class _Repositories:
+class Repositories:
     """Finds the one Repository for equal settings, so that its login and its failures are shared."""
 
     def __init__(self, connections: Connections) -> None:
@@ -127,6 +153,7 @@ class _Repositories:
         self._repositories: dict[tuple[RegistryHost, str, DockerConfig | None], Repository] = {}
 
     def find(self, request: ImageRequest, image: ImageReference) -> Repository:
+        """The repository of `request`, whose image is `image`."""
         host = self._host(image.host, request.insecure, request.skip_tls_verify)
         key = (host, image.repository, request.pull_secret)
         if key not in self._repositories:
@@ -144,6 +171,10 @@ class _Repositories:
     def _credentials(self, pull_secret: DockerConfig | None, image: ImageReference) -> Sequence[Credential]:
         in_secret = pull_secret.credentials(image) if pull_secret else ()
         return in_secret or self._user_logins.credentials(image)
+
+
+def _headers(accept: str, authorization: str | None) -> dict[str, str]:
+    return {"Accept": accept} | ({"Authorization": authorization} if authorization else {})
 
 
 def _references(requests: Iterable[ImageRequest]) -> dict[ImageRequest, ImageReference]:

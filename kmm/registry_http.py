@@ -96,6 +96,14 @@ class RegistryHost:
 
     def send(self, method: str, path: str, headers: Mapping[str, str], limit: int) -> Answer:
         """The answer for `path` below `/v2/`; a body of more than `limit` bytes is a HostError."""
+        with self.open(method, path, headers) as response:
+            host = urlsplit(response.url).hostname
+            body = _read(response, limit)
+            return Answer(response.status_code, response.reason, response.headers, body, host)
+
+    @contextmanager
+    def open(self, method: str, path: str, headers: Mapping[str, str]) -> Iterator[requests.Response]:
+        """The answer for `path` below `/v2/`, whose body the caller reads, as far as it wants to."""
         with (
             self._contact(),
             self._connections.registries.request(
@@ -104,9 +112,7 @@ class RegistryHost:
         ):
             if response.status_code in _HOST_WIDE_STATUS:
                 response.raise_for_status()
-            host = urlsplit(response.url).hostname
-            body = _read(response, limit)
-            return Answer(response.status_code, response.reason, response.headers, body, host)
+            yield response
 
     def authorization(self, answer: Answer, credential: Credential | None) -> str | None:
         """The `Authorization` header that `answer` (a 401 or 403) calls for; None if the credential is refused.
