@@ -1,9 +1,10 @@
-"""Fixture `pulumi`: the real program on the real engine, with a stack of the test's own."""
+"""Fixture `pulumi`: the real program on the real engine, with a stack of the test's own; `deployment` adds Modules."""
 
 from pathlib import Path
 
 import pytest
 
+from tests.engine.deployment import Deployment, Kubelet
 from tools.stack import Stack
 
 _FOLDER = Path(__file__).parent
@@ -22,3 +23,15 @@ def pulumi(tools, cluster, tmp_path) -> Stack:
     stack = Stack(tmp_path / "stack", tools)
     stack.config["kmm:kubeconfig"] = str(cluster.kubeconfig)
     return stack
+
+
+@pytest.fixture
+def deployment(pulumi, cluster, namespace, nodes, tmp_path) -> Deployment:
+    """The stack `pulumi` with Modules that only this test's nodes and namespace see."""
+    return Deployment(pulumi, cluster, namespace, nodes, tmp_path / "modules")
+
+
+@pytest.fixture
+def kubelet(deployment) -> Kubelet:
+    """The test as a kubelet, for pods that shall fail, or take their time to end."""
+    return Kubelet(deployment)

@@ -1,0 +1,197 @@
+"""What engine tests share: a stack with Modules of its own, and what the cluster holds of them."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from kmm.names import (
+    API_VERSION,
+    KERNEL_LABEL,
+    MODULE_KIND,
+    MODULE_NAME_LABEL,
+    NODE_PREFIX,
+    ROLE_LABEL,
+    ROLE_MODULE_LOADER,
+)
+from tests.conftest import OwnNodes
+from tools.api import Api
+from tools.cluster import Cluster
+from tools.nodes import SimulatedNode
+from tools.stack import Result, Stack
+
+T = TypeVar("T")
+
+KERNEL = "5.14.0-70.el9.x86_64"
+NEXT_KERNEL = "5.14.0-162.el9.x86_64"
+
+Object = dict[str, Any]
+
+
+@dataclass
+class Deployment:
+    """A stack whose Modules are files in `folder`, all in one namespace and for the test's own nodes."""
+
+    stack: Stack
+    cluster: Cluster
+    namespace: str
+    nodes: OwnNodes
+    folder: Path
+
+    def write(self, name: str = "kmod", *, plugin: bool = False, modprobe: Object | None = None, **spec: Any) -> None:
+        """Write a Module that matches every kernel; `spec` is in wire form and wins over the defaults."""
+        container = {
+            "modprobe": {"moduleName": name.replace("-", "_")} | (modprobe or {}),
+            "containerImage": f"registry.example/{name}:${{KERNEL_FULL_VERSION}}",
+            "kernelMappings": [{"regexp": "^.+$"}],
+        }
+        device_plugin = {"devicePlugin": {"container": {"image": "registry.example/plugin:v1"}}} if plugin else {}
+        module = {
+            "apiVersion": API_VERSION,
+            "kind": MODULE_KIND,
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {
+                "moduleLoader": {"container": container},
+                "selector": self.nodes.selector,
+                **device_plugin,
+                **spec,
+            },
+        }
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(module))
+        self.stack.config["kmm:modules"] = [str(self.folder)]
+
+    def remove(self, name: str = "kmod") -> None:
+        """Take a Module out of the definition."""
+        (self.folder / f"{name}.yaml").unlink()
+
+    def daemon_sets(self) -> dict[tuple[str, str], Object]:
+        """The DaemonSets that the cluster holds, by Module and kernel label; a device plugin's kernel is empty."""
+        return {
+            (one["metadata"]["labels"][MODULE_NAME_LABEL], one["metadata"]["labels"].get(KERNEL_LABEL, "")): one
+            for one in self.list(f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets")
+        }
+
+    def pods(self, role: str = ROLE_MODULE_LOADER) -> list[Object]:
+        """The pods in this role, by node and name."""
+        found = self.list(f"/api/v1/namespaces/{self.namespace}/pods?labelSelector={ROLE_LABEL}={role}")
+        return sorted(found, key=lambda pod: (pod["spec"].get("nodeName", ""), pod["metadata"]["name"]))
+
+    def labels(self, node: str) -> dict[str, str]:
+        """This project's labels on a node, their keys without the prefix they share."""
+        labels = self.api.request("GET", f"/api/v1/nodes/{node}")["metadata"]["labels"]
+        return {key.removeprefix(NODE_PREFIX): value for key, value in labels.items() if key.startswith(NODE_PREFIX)}
+
+    def ready_label(self, module: str = "kmod") -> str:
+        """The key of a Module's ready label, as `labels` gives it."""
+        return f"{self.namespace}.{module}.ready"
+
+    def is_gone(self) -> bool:
+        """Tell whether nothing of this project is left: no object, no pod, no label."""
+        accounts = [
+            one["metadata"]["name"] for one in self.list(f"/api/v1/namespaces/{self.namespace}/serviceaccounts")
+        ]
+        labelled = [name for name in self.nodes.names if self.labels(name)]
+        return not (self.daemon_sets() or self.list(f"/api/v1/namespaces/{self.namespace}/pods") or labelled) and (
+            set(accounts) <= {"default"}
+        )
+
+    def content(self) -> dict[str, Object]:
+        """Everything that this project could have written, by path; without what the control plane reports itself."""
+        namespaced = f"namespaces/{self.namespace}"
+        kinds = (
+            f"/apis/apps/v1/{namespaced}/daemonsets",
+            f"/apis/apps/v1/{namespaced}/controllerrevisions",
+            f"/apis/batch/v1/{namespaced}/jobs",
+            f"/api/v1/{namespaced}/serviceaccounts",
+            f"/api/v1/{namespaced}/configmaps",
+            f"/api/v1/{namespaced}/pods",
+            "/api/v1/nodes",
+            "/api/v1/namespaces",
+        )
+        return {f"{path}/{one['metadata']['name']}": _written(one) for path in kinds for one in self.list(path)}
+
+    @property
+    def api(self) -> Api:
+        """The API server, as cluster-admin."""
+        return self.cluster.api
+
+    def list(self, path: str) -> list[Object]:
+        """The items at `path`."""
+        items: list[Object] = self.api.request("GET", path)["items"]
+        return items
+
+
+def _written(one: Object) -> Object:
+    metadata = one["metadata"]
+    fields = [entry for entry in metadata.get("managedFields", []) if entry.get("subresource") != "status"]
+    kept = {key: value for key, value in metadata.items() if key not in ("managedFields", "resourceVersion")}
+    return {"metadata": kept | {"managedFields": fields}, "spec": one.get("spec"), "data": one.get("data")}
+
+
+class Kubelet:
+    """The test as the kubelet of nodes that kwok leaves alone: pods become what it says, and end when it says."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._api = deployment.api
+        self._nodes = deployment.nodes
+
+    def add_nodes(self, kernel: str = KERNEL, count: int = 1) -> list[str]:
+        """Add nodes without anybody behind them; the control plane misses nobody for three minutes."""
+        names = [f"{self._nodes.unique}-quiet-{len(self._nodes.names) + index}" for index in range(count)]
+        for name in names:
+            manifest = SimulatedNode(name, kernel, self._nodes.selector).manifest()
+            manifest["metadata"]["annotations"].clear()
+            self._api.request("POST", "/api/v1/nodes", manifest)
+        self._nodes.names += names
+        return names
+
+    def run(self, pod: Object, *, ready: bool = True) -> None:
+        """Report the pod as running."""
+        self._report(pod, "Running", {"running": {}}, ready)
+
+    def crash(self, pod: Object, words: str, exit_code: int = 1) -> None:
+        """Report a container that ended with `words` again and again."""
+        ended = {"terminated": {"exitCode": exit_code, "reason": "Error", "message": words}}
+        self._report(pod, "Running", {"waiting": {"reason": "CrashLoopBackOff"}}, False, ended)
+
+    def wait_with(self, pod: Object, reason: str, words: str) -> None:
+        """Report a container that cannot start."""
+        self._report(pod, "Pending", {"waiting": {"reason": reason, "message": words}}, False)
+
+    def end(self, pod: Object) -> None:
+        """The pod's containers have ended: let it go."""
+        path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+        self._api.request("DELETE", path, {"gracePeriodSeconds": 0})
+
+    def _report(self, pod: Object, phase: str, state: Object, ready: bool, last: Object | None = None) -> None:
+        name = pod["spec"]["containers"][0]["name"]
+        container = {"name": name, "image": "", "imageID": "", "ready": ready, "restartCount": 3 if last else 0}
+        status = {
+            "phase": phase,
+            "conditions": [{"type": "Ready", "status": str(ready)}],
+            "containerStatuses": [container | {"state": state, "lastState": last or {}}],
+        }
+        path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/status"
+        self._api.request("PATCH", path, {"status": status}, {"Content-Type": "application/merge-patch+json"})
+
+
+def object_steps(result: Result) -> Counter[tuple[str, str]]:
+    """How often which kind of Kubernetes object was created, updated, …: `{("create", "DaemonSet"): 1}`."""
+    return Counter(
+        (step.op, step.type.rpartition(":")[2]) for step in result.steps if step.type.startswith("kubernetes:")
+    )
+
+
+def eventually(look: Callable[[], T], within: float = 60) -> T:
+    """What `look` returns as soon as that is true."""
+    deadline = time.monotonic() + within
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not so within {within:.0f} s: {look}")
+        time.sleep(0.1)
+    return found

@@ -1,0 +1,155 @@
+"""Guards against a change of nodes or Modules that touches more than it must: every touched loader unloads a module."""
+
+from collections import Counter
+
+from tests.engine.deployment import KERNEL, NEXT_KERNEL, object_steps
+
+
+def identities(daemon_sets):
+    """What changes when anybody writes to a DaemonSet: its uid, or the generation of its spec."""
+    return {key: (one["metadata"]["uid"], one["metadata"]["generation"]) for key, one in daemon_sets.items()}
+
+
+def arguments(daemon_set):
+    """The loader's command."""
+    return " ".join(daemon_set["spec"]["template"]["spec"]["containers"][0]["command"])
+
+
+def test_a_second_up_changes_nothing_and_destroy_leaves_nothing(deployment):
+    stack = deployment.stack
+    deployment.write(plugin=True)
+    first, second = deployment.nodes.add(KERNEL), deployment.nodes.add(NEXT_KERNEL)
+    created = stack.up().expect()
+    assert object_steps(created) == {("create", "ServiceAccount"): 2, ("create", "DaemonSet"): 3}
+    ready = {f"{deployment.namespace}.kmod.{what}": "" for what in ("ready", "device-plugin-ready")}
+    assert deployment.labels(first[0]) == {"kernel-version.full": KERNEL} | ready
+    assert deployment.labels(second[0]) == {"kernel-version.full": NEXT_KERNEL} | ready
+
+    before = deployment.content()
+    stack.preview("--expect-no-changes").expect()
+    stack.preview("--refresh", "--expect-no-changes").expect()
+    assert stack.up().expect().changes == {}
+    assert deployment.content() == before
+
+    stack.destroy().expect()
+    assert deployment.is_gone()
+
+
+def test_a_new_kernel_brings_one_daemon_set_and_touches_no_other(deployment):
+    deployment.write(plugin=True)
+    deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    before = identities(deployment.daemon_sets())
+    (node,) = deployment.nodes.add(NEXT_KERNEL)
+    assert object_steps(deployment.stack.up().expect()) == {("create", "DaemonSet"): 1}
+    after = identities(deployment.daemon_sets())
+    assert after.keys() - before.keys() == {("kmod", NEXT_KERNEL)}
+    assert after.items() >= before.items()
+    assert deployment.ready_label() in deployment.labels(node)
+
+
+def test_a_kernel_that_no_node_runs_any_more_takes_its_daemon_set_along_and_no_other(deployment):
+    deployment.write(plugin=True)
+    stays, moves = *deployment.nodes.add(KERNEL), *deployment.nodes.add(NEXT_KERNEL)
+    deployment.stack.up().expect()
+    before = identities(deployment.daemon_sets())
+    deployment.cluster.nodes.set_kernel(moves, KERNEL)
+    assert object_steps(deployment.stack.up().expect()) == {("delete", "DaemonSet"): 1}
+    assert identities(deployment.daemon_sets()) == {
+        key: value for key, value in before.items() if key != ("kmod", NEXT_KERNEL)
+    }
+    assert deployment.labels(moves) == deployment.labels(stays)
+    assert Counter(pod["spec"]["nodeName"] for pod in deployment.pods()) == {stays: 1, moves: 1}
+    deployment.stack.preview("--expect-no-changes").expect()
+
+
+def test_nodes_that_come_and_go_with_a_known_kernel_change_no_daemon_set(deployment):
+    deployment.write()
+    stays, goes = deployment.nodes.add(KERNEL, 2)
+    deployment.stack.up().expect()
+    before = identities(deployment.daemon_sets())
+    deployment.cluster.nodes.remove([goes])
+    (comes,) = deployment.nodes.add(KERNEL)
+    assert not object_steps(deployment.stack.up().expect())
+    assert identities(deployment.daemon_sets()) == before
+    assert deployment.labels(comes) == deployment.labels(stays)
+    deployment.stack.preview("--expect-no-changes").expect()
+
+
+def test_changed_parameters_roll_the_loaders_in_place_and_name_the_nodes_beforehand(deployment):
+    deployment.write()
+    deployment.write("other")
+    nodes = deployment.nodes.add(KERNEL, 2)
+    deployment.stack.up().expect()
+    before, pods = identities(deployment.daemon_sets()), {pod["metadata"]["uid"] for pod in deployment.pods()}
+    deployment.write(modprobe={"parameters": ["debug=1"]})
+
+    warned = f"{deployment.namespace}/kmod is unloaded and loaded again"
+    preview = deployment.stack.preview().expect()
+    assert any(warned in line and all(node in line for node in nodes) for line in preview.output.splitlines())
+    assert object_steps(deployment.stack.up().expect()) == {("update", "DaemonSet"): 1}
+
+    after = deployment.daemon_sets()
+    rolled, untouched = ("kmod", KERNEL), ("other", KERNEL)
+    assert identities(after)[untouched] == before[untouched]
+    assert identities(after)[rolled] == (before[rolled][0], before[rolled][1] + 1)
+    assert "debug=1" in arguments(after[rolled])
+    assert after[rolled]["spec"]["updateStrategy"]["rollingUpdate"]["maxSurge"] == 0
+    assert len({pod["metadata"]["uid"] for pod in deployment.pods()} & pods) == 2  # those of the other Module
+
+
+def test_a_removed_module_goes_with_its_labels_and_touches_no_other(deployment):
+    deployment.write("goes", plugin=True)
+    deployment.write("stays", plugin=True)
+    (node,) = deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    before = identities(deployment.daemon_sets())
+    deployment.remove("goes")
+    result = deployment.stack.up().expect()
+    assert object_steps(result) == {("delete", "DaemonSet"): 2, ("delete", "ServiceAccount"): 2}
+    assert identities(deployment.daemon_sets()) == {key: one for key, one in before.items() if key[0] == "stays"}
+    assert deployment.labels(node) == {
+        "kernel-version.full": KERNEL,
+        f"{deployment.namespace}.stays.ready": "",
+        f"{deployment.namespace}.stays.device-plugin-ready": "",
+    }
+    deployment.stack.preview("--expect-no-changes").expect()
+
+
+def test_a_renamed_module_leaves_nothing_under_its_old_name(deployment):
+    deployment.write("old")
+    (node,) = deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    deployment.remove("old")
+    deployment.write("new")
+    deployment.stack.up().expect()
+    assert set(deployment.daemon_sets()) == {("new", KERNEL)}
+    assert deployment.labels(node) == {"kernel-version.full": KERNEL, f"{deployment.namespace}.new.ready": ""}
+    deployment.stack.preview("--expect-no-changes").expect()
+
+
+def test_labels_changed_by_hand_are_mended_by_the_next_up(deployment):
+    deployment.write()
+    nodes = deployment.nodes.add(KERNEL, 2)
+    deployment.stack.up().expect()
+    before = [deployment.labels(node) for node in nodes]
+    ready = f"kmm.node.kubernetes.io/{deployment.ready_label()}"
+    deployment.cluster.nodes.patch(nodes[0], {"metadata": {"labels": {ready: None}}})
+    deployment.cluster.nodes.patch(
+        nodes[1], {"metadata": {"labels": {"kmm.node.kubernetes.io/kernel-version.full": "by-hand"}}}
+    )
+    deployment.stack.preview("--expect-no-changes").expect(7)
+    assert not object_steps(deployment.stack.up().expect())
+    assert [deployment.labels(node) for node in nodes] == before
+    deployment.stack.preview("--expect-no-changes").expect()
+
+
+def test_a_daemon_set_deleted_by_hand_comes_again_with_a_refresh(deployment):
+    deployment.write()
+    deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    name = deployment.daemon_sets()["kmod", KERNEL]["metadata"]["name"]
+    deployment.api.request("DELETE", f"/apis/apps/v1/namespaces/{deployment.namespace}/daemonsets/{name}")
+    deployment.stack.up("--refresh").expect()
+    assert set(deployment.daemon_sets()) == {("kmod", KERNEL)}
+    deployment.stack.preview("--refresh", "--expect-no-changes").expect()
