@@ -16,7 +16,7 @@ Data flows one way: observe, decide, declare. The modules, lowest layer first; n
 - logins, registry_http: what `registry` is made of
 - loading, node_file, cluster, registry: the only modules that read files, the API server, registries
 - image_layers, pull_secrets, preflight: what images hold, logins to them; whether Modules are ready for kernels to come
-- rollout_wait, settings: waiting for the cluster; the stack's configuration
+- rollout_wait, departure, settings: waiting for the cluster, leaving it in order; the stack's configuration
 - observation: everything that is read before anything is decided
 - resources: what Pulumi declares
 - program: what `pulumi up` runs; with `resources` alone in knowing Pulumi

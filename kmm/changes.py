@@ -20,11 +20,25 @@ class Kind(StrEnum):
     UNLOAD = "unload"
 
 
+_DONE = {
+    Kind.LOAD: "is loaded",
+    Kind.RELOAD: "is unloaded and loaded again, because its loader changes,",
+    Kind.UNLOAD: "is unloaded",
+}
+_DONE_WITHOUT_UNLOADING = {
+    Kind.LOAD: "is loaded",
+    Kind.RELOAD: "stays in the kernel as it is, because its unload policy is Never: its loader's change counts from "
+    "the next boot on,",
+    Kind.UNLOAD: "stays in the kernel until the next boot, because its unload policy is Never,",
+}
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Change:
     """A loader that comes, changes or goes, and the nodes on which the kernel sees it.
 
-    `module` is `namespace/name`, `kernel` the value of the kernel label, `daemon_set` the loader's name.
+    `module` is `namespace/name`, `kernel` the value of the kernel label, `daemon_set` the loader's name, `unloads`
+    whether the loader that runs now would unload.
     """
 
     module: str
@@ -32,13 +46,10 @@ class Change:
     kind: Kind
     daemon_set: str
     nodes: tuple[str, ...]
+    unloads: bool = True
 
     def __str__(self) -> str:
-        done = {
-            Kind.LOAD: "is loaded",
-            Kind.RELOAD: "is unloaded and loaded again, because its loader changes,",
-            Kind.UNLOAD: "is unloaded",
-        }[self.kind]
+        done = (_DONE if self.unloads else _DONE_WITHOUT_UNLOADING)[self.kind]
         more = f" and {len(self.nodes) - _SHOWN} more" if len(self.nodes) > _SHOWN else ""
         where = f"nodes {', '.join(self.nodes[:_SHOWN])}{more}" if self.nodes else "no node"
         return f"{self.module} {done} for kernel {self.kernel} on {where}"
@@ -59,7 +70,7 @@ def loader_changes(
         if key not in running or running[key].template_hash != _template_hash(manifest)
     ]
     gone = [
-        Change(one.module, one.kernel, Kind.UNLOAD, one.name, _nodes(one.node_selector, nodes))
+        Change(one.module, one.kernel, Kind.UNLOAD, one.name, _nodes(one.node_selector, nodes), one.unloads)
         for key, one in running.items()
         if key not in wanted and one.labels.get(INSTANCE_LABEL) == owner
     ]
@@ -77,6 +88,7 @@ def _change(manifest: Mapping[str, Any], running: DaemonSet | None, nodes: Seque
         Kind.RELOAD if running else Kind.LOAD,
         metadata["name"],
         names,
+        running.unloads if running else True,
     )
 
 

@@ -10,7 +10,7 @@ from kmm.changes import Change, Kind
 from kmm.errors import PlanError
 from kmm.manifests import KernelManifests, Manifest, ModuleManifests
 from kmm.manifests.common import digest
-from kmm.names import INSTANCE_LABEL, ready_label
+from kmm.names import INSTANCE_LABEL, ROLE_DEVICE_PLUGIN, ready_label
 from kmm.rollout import Workload, device_plugin_workload, loader_workload
 from kmm.workloads import DaemonSet
 
@@ -62,6 +62,22 @@ def labels_to_release(changes: Iterable[Change]) -> dict[str, list[str]]:
             for node in change.nodes:
                 release.setdefault(node, set()).add(ready_label(namespace, name))
     return {node: sorted(keys) for node, keys in sorted(release.items())}
+
+
+def unwanted(declared: Iterable[Manifest], live: Iterable[DaemonSet], owner: str) -> list[str]:
+    """`namespace/name` of this stack's DaemonSets that are not declared any more."""
+    wanted = {(manifest["metadata"]["namespace"], manifest["metadata"]["name"]) for manifest in declared}
+    return [
+        f"{one.namespace}/{one.name}"
+        for one in live
+        if one.labels.get(INSTANCE_LABEL) == owner and (one.namespace, one.name) not in wanted
+    ]
+
+
+def device_plugins_of(changes: Iterable[Change], live: Iterable[DaemonSet]) -> list[str]:
+    """`namespace/name` of the device plugins of Modules that are unloaded somewhere."""
+    modules = {change.module for change in changes if change.kind is not Kind.LOAD}
+    return [f"{one.namespace}/{one.name}" for one in live if one.role == ROLE_DEVICE_PLUGIN and one.module in modules]
 
 
 def refuse_strangers(declared: Iterable[Manifest], live: Sequence[DaemonSet], owner: str) -> None:

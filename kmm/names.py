@@ -21,6 +21,7 @@ MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 
 MANAGED_BY: Final = "kmm"
 INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
+UNLOAD_POLICY_ANNOTATION: Final = f"{API_GROUP}/unload-policy"
 TEMPLATE_HASH_ANNOTATION: Final = f"{API_GROUP}/template-hash"
 
 ROLE_MODULE_LOADER: Final = "module-loader"

@@ -13,6 +13,7 @@ from kmm.changes import Kind, loader_changes
 from kmm.cluster import require_identity
 from kmm.declaration import (
     Wait,
+    device_plugins_of,
     former_owner,
     gated_wait,
     kernel_label_owner,
@@ -20,15 +21,15 @@ from kmm.declaration import (
     main_wait,
     ready_label_manager,
     refuse_strangers,
+    unwanted,
 )
 from kmm.manifests import Manifest, ModuleManifests, module_manifests
-from kmm.names import ROLE_DEVICE_PLUGIN
 from kmm.observation import Observation, observe
 from kmm.outputs import stack_outputs
 from kmm.plan import Plan, make_plan
+from kmm.resources.departures import Departures
 from kmm.resources.kernel_module import KernelModule, NodeState
 from kmm.resources.node_labels import NodeLabels, node_labels_args
-from kmm.resources.ready_labels import ReadyLabels
 from kmm.resources.rollout import Rollout
 from kmm.rollout import is_settled
 from kmm.settings import Settings, read_settings
@@ -40,7 +41,7 @@ async def run() -> dict[str, Any]:
     observed = observe(settings)
     plan = make_plan(observed.loaded.modules, observed.nodes, observed.images)
     modules = [module_manifests(module) for module in plan.modules]
-    owner = await _stack_owner(observed, [one for module in modules for one in module if one["kind"] == "DaemonSet"])
+    owner = await _stack_owner(observed, _daemon_sets(modules))
     _Declaration(settings, observed, owner).declare(plan, modules)
     return stack_outputs(plan)
 
@@ -74,14 +75,9 @@ class _Declaration:
 
     def declare(self, plan: Plan, modules: Sequence[ModuleManifests]) -> None:
         """Everything of the plan, in the order in which it depends on each other."""
-        nodes = NodeState(self._kernel_labels(plan), self._ready_labels(modules))
-        access = self._observed.cluster.provider_arguments()
-        provider = pulumi_kubernetes.Provider(
-            "cluster",
-            kubeconfig=access["kubeconfig"],
-            context=access["context"],
-            cluster_identifier=self._observed.identity,
-        )
+        departures = self._departures(modules)
+        nodes = NodeState(self._kernel_labels(plan, departures), departures)
+        provider = self._provider()
         after: list[pulumi.Resource] = []
         for module in modules:
             component = KernelModule(module, self._owner, nodes, pulumi.ResourceOptions(provider=provider))
@@ -89,41 +85,58 @@ class _Declaration:
             for kernel in module.kernels:
                 name = kernel.loader["metadata"]["name"]
                 if kernel.kernel.gated:
-                    self._rollout(f"rollout/{name}", gated_wait(kernel, self._owner), [component.loaders[name]])
+                    wait = gated_wait(kernel, self._owner)
+                    self._rollout(f"rollout/{name}", wait, [component.loaders[name]], "", leads_destruction=False)
                 else:
                     after.append(component.loaders[name])
-        self._rollout("rollout", main_wait(modules, self._owner), after)
+        wait = main_wait(modules, self._owner)
+        self._rollout("rollout", wait, after, departures.report, leads_destruction=True)
 
-    def _kernel_labels(self, plan: Plan) -> NodeLabels:
-        owner = kernel_label_owner(self._owner)
-        observed = self._observed
-        return NodeLabels(
-            "kernel-labels", node_labels_args(observed.identity, owner, plan.kernel_labels(), observed.nodes)
+    def _provider(self) -> pulumi.ProviderResource:
+        access = self._observed.cluster.provider_arguments()
+        return pulumi_kubernetes.Provider(
+            "cluster",
+            kubeconfig=access["kubeconfig"],
+            context=access["context"],
+            cluster_identifier=self._observed.identity,
         )
 
-    def _ready_labels(self, modules: Sequence[ModuleManifests]) -> ReadyLabels:
+    def _departures(self, modules: Sequence[ModuleManifests]) -> Departures:
         observed = self._observed
+        declared = _daemon_sets(modules)
         loaders = [kernel.loader for module in modules for kernel in module.kernels]
         changes = loader_changes(loaders, observed.daemon_sets, observed.nodes, self._owner)
         for change in changes:
             if change.kind is not Kind.LOAD and change.nodes:
                 pulumi.log.warn(str(change))
-        changed = {change.module for change in changes}
-        return ReadyLabels(
-            "ready-labels",
+        return Departures(
+            "departures",
             {
                 "cluster": observed.identity,
                 "manager": ready_label_manager(self._owner),
                 "release": labels_to_release(changes),
-                "plugins": [
-                    f"{one.namespace}/{one.name}"
-                    for one in observed.daemon_sets
-                    if one.role == ROLE_DEVICE_PLUGIN and one.module in changed
-                ],
+                "plugins": device_plugins_of(changes, observed.daemon_sets),
+                "daemon_sets": unwanted(declared, observed.daemon_sets, self._owner),
             },
         )
 
-    def _rollout(self, name: str, wait: Wait, after: Sequence[pulumi.Resource]) -> None:
+    def _kernel_labels(self, plan: Plan, departures: pulumi.Resource) -> NodeLabels:
+        observed, owner = self._observed, kernel_label_owner(self._owner)
+        return NodeLabels(
+            "kernel-labels",
+            node_labels_args(observed.identity, owner, plan.kernel_labels(), observed.nodes),
+            pulumi.ResourceOptions(depends_on=[departures]),
+        )
+
+    def _rollout(
+        self,
+        name: str,
+        wait: Wait,
+        after: Sequence[pulumi.Resource],
+        unload_report: pulumi.Input[str],
+        *,
+        leads_destruction: bool,
+    ) -> None:
         observed, rollout = self._observed, self._settings.rollout
         Rollout(
             name,
@@ -134,6 +147,12 @@ class _Declaration:
                 "settled": is_settled(wait.workloads, observed.daemon_sets, observed.nodes, wait.manager),
                 "timeout": rollout.timeout.total_seconds() if rollout.wait else 0,
                 "max_unready": rollout.max_unready,
+                "unload_report": unload_report,
+                "leads_destruction": leads_destruction,
             },
             pulumi.ResourceOptions(depends_on=list(after)),
         )
+
+
+def _daemon_sets(modules: Sequence[ModuleManifests]) -> list[Manifest]:
+    return [one for module in modules for one in module if one["kind"] == "DaemonSet"]

@@ -5,7 +5,7 @@ from typing import TypeVar
 from pydantic import AliasPath, Field, ValidationError
 
 from kmm.errors import ClusterError
-from kmm.names import TEMPLATE_HASH_ANNOTATION
+from kmm.names import TEMPLATE_HASH_ANNOTATION, UNLOAD_POLICY_ANNOTATION
 from kmm.wire import Nullable, Page, Wire
 from kmm.workloads import DaemonSet, Pod
 
@@ -82,6 +82,11 @@ class _Pod(Wire):
     status: _PodStatus = _PodStatus()
 
 
+class _Event(Wire):
+    type: str
+    object: dict[str, object]
+
+
 class _List(Wire):
     continue_token: Nullable[str] = Field("", validation_alias=AliasPath("metadata", "continue"))
 
@@ -109,6 +114,15 @@ def parse_pods(body: bytes) -> Page[Pod]:
     return Page(tuple(map(_pod, found.items or ())), found.continue_token)
 
 
+def parse_deleted_pod(line: bytes) -> Pod | None:
+    """The pod in one line of a watch if it says that the pod is gone, with the pod's last status."""
+    try:
+        event = _Event.model_validate_json(line)
+        return _pod(_Pod.model_validate(event.object)) if event.type == "DELETED" else None
+    except ValidationError:
+        raise ClusterError("not the event of a pod that was asked for") from None
+
+
 def _parsed(model: type[_AnyList], body: bytes) -> _AnyList:
     try:
         return model.model_validate_json(body)
@@ -127,6 +141,7 @@ def _daemon_set(wire: _DaemonSet) -> DaemonSet:
         labels=metadata.labels,
         node_selector=wire.node_selector,
         template_hash=metadata.annotations.get(TEMPLATE_HASH_ANNOTATION, ""),
+        unloads=metadata.annotations.get(UNLOAD_POLICY_ANNOTATION) != "Never",
         template=metadata.annotations.get(_TEMPLATE_ANNOTATION, ""),
         observed=status.observed_generation >= metadata.generation,
         desired=status.desired_number_scheduled,

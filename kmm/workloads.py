@@ -18,6 +18,7 @@ class DaemonSet:
     labels: Mapping[str, str] = field(default_factory=dict)
     node_selector: Mapping[str, str] = field(default_factory=dict)
     template_hash: str = ""
+    unloads: bool = True
     template: str = ""
     observed: bool = True
     desired: int = 0

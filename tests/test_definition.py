@@ -81,6 +81,7 @@ def test_null_means_not_given():
     [
         pytest.param("metadata.name", "a.b-c.d", id="name with dots"),
         pytest.param("metadata.name", "n" * 35, id="longest name"),
+        pytest.param("metadata.annotations", {"kmm.sigs.x-k8s.io/unload-policy": "Never"}, id="unload policy"),
         pytest.param("spec.selector", {}, id="empty selector"),
         pytest.param("spec.selector", {"example.com/Zone_1": "A.b_c"}, id="label with prefix"),
         pytest.param(f"{CONTAINER}.modprobe", {"rawArgs": {"load": ["a"], "unload": ["-r", "a"]}}, id="raw arguments"),
@@ -108,6 +109,12 @@ def test_accepts(path, value):
         ("metadata.name", "n" * 36, "metadata.name", "too long by 1 "),
         ("metadata.name", ..., "metadata.name", "is required"),
         ("metadata.namespace", "a.b", "metadata.namespace", "not a DNS label"),
+        (
+            "metadata.annotations",
+            {"kmm.sigs.x-k8s.io/unload-policy": "never"},
+            "metadata.annotations['kmm.sigs.x-k8s.io/unload-policy']",
+            "must be Always or Never, not 'never'",
+        ),
         ("metadata.labels.team", True, "metadata.labels.team", "not true; put it in quotes"),
         ("spec.selector", ..., "spec.selector", "is required"),
         ("spec.selector", {"a b": ""}, "spec.selector['a b']", "not a label name"),

@@ -14,7 +14,7 @@ from builders import BUILD, WORKER, module, node
 from kmm.commands.yaml_text import to_yaml
 from kmm.loading import load_modules
 from kmm.manifests import manifests
-from kmm.names import object_name
+from kmm.names import ROLE_LABEL, ROLE_MODULE_LOADER, UNLOAD_POLICY_ANNOTATION, object_name
 from kmm.node_file import load_nodes
 from kmm.plan import Images, make_plan
 
@@ -140,3 +140,17 @@ def test_a_named_service_account_is_the_users_own():
     assert [one["kind"] for one in objects] == ["DaemonSet", "DaemonSet"]
     names = [one["spec"]["template"]["spec"]["serviceAccountName"] for one in objects]
     assert names == ["mine", "mine-too"]
+
+
+def test_a_module_that_is_never_unloaded_has_no_hook_that_would():
+    given = module()
+    annotations = {UNLOAD_POLICY_ANNOTATION: "Never"}
+    metadata = given.metadata.model_copy(update={"annotations": annotations})
+    kept = given.model_copy(update={"metadata": metadata})
+    declared = [
+        one
+        for one in manifests(make_plan([kept], [node()], Images()))
+        if one["metadata"]["labels"].get(ROLE_LABEL) == ROLE_MODULE_LOADER
+    ]
+    assert [one["metadata"]["annotations"][UNLOAD_POLICY_ANNOTATION] for one in declared] == ["Never"]
+    assert "lifecycle" not in declared[0]["spec"]["template"]["spec"]["containers"][0]

@@ -14,11 +14,12 @@ from builders import module
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmm.manifests.modprobe import load_command, ready_command, softdep_configuration, unload_command
+from kmm.manifests.modprobe import UNLOAD_FAILED, load_command, ready_command, softdep_configuration, unload_command
 
 RECORDER = """#!/bin/sh
 printf '%s\\0' "${0##*/}" "$@" >> "$RECORD"
 printf '\\n\\0' >> "$RECORD"
+[ "${0##*/}" != modprobe ] || [ "$MODPROBE_STATUS" = 0 ] || echo "modprobe: FATAL: Module kmod is in use."
 [ "${0##*/}" != modprobe ] || exit "$MODPROBE_STATUS"
 """
 SHELLS = ["dash", "bash", "busybox"]
@@ -54,6 +55,7 @@ class Sandbox:
         self.root = root
         self.bin = self.folder("bin")
         self.firmware = self.folder("var/lib/firmware")
+        self.termination_log = self.folder("dev") / "termination-log"
         self.record = root / "record"
         shell_path = shutil.which(shell)
         (self.bin / "sh").symlink_to(shell_path)
@@ -77,7 +79,7 @@ class Sandbox:
         """The exit status of a command that runs in the container, moved below the root."""
         shell, option, script = command
         assert shell == "/bin/sh"
-        for path in ("/var/lib/firmware", "/sys/module"):
+        for path in ("/var/lib/firmware", "/sys/module", "/dev/termination-log"):
             script = script.replace(path, f"{self.root}{path}")
         environment = {
             "PATH": f"{self.bin}:{os.environ['PATH']}",
@@ -259,3 +261,19 @@ def test_ready_is_what_the_kernel_says(sandbox):
     sandbox.folder("sys/module/my_kmod")
     assert sandbox.run(command) == 0
     assert ready_command(raw(["a"], ["b"])) is None
+
+
+def test_a_module_that_stays_in_use_is_tried_for_again_and_then_named_with_its_users(sandbox):
+    sandbox.folder("sys/module/kmod/holders/user_of_kmod")
+    assert sandbox.run(unload_command(modprobe()), modprobe_status=1) == 1
+    words = sandbox.termination_log.read_text()
+    assert words.startswith(f"{UNLOAD_FAILED}modprobe: FATAL: Module kmod is in use.")
+    assert "(used by: user_of_kmod" in words
+    assert [call for call in sandbox.calls() if call[0] == "modprobe"] == [
+        ["modprobe", "-rv", "-d", "/opt", "kmod"]
+    ] * 10
+
+
+def test_nothing_is_said_of_a_module_that_was_unloaded(sandbox):
+    assert sandbox.run(unload_command(modprobe())) == 0
+    assert not sandbox.termination_log.exists()

@@ -13,7 +13,7 @@ from kmm.names import MANAGED_BY, MANAGED_BY_LABEL, ROLE_LABEL
 from kmm.node_list import parse_page, sorted_nodes
 from kmm.nodes import LabelChange, Node
 from kmm.wire import Nullable, Page, Wire
-from kmm.workload_list import parse_daemon_sets, parse_pods
+from kmm.workload_list import parse_daemon_sets, parse_deleted_pod, parse_pods
 from kmm.workloads import DaemonSet, Pod
 
 T = TypeVar("T")
@@ -78,6 +78,16 @@ class Cluster:
             return None
         except ValidationError:
             raise ClusterError(f"GET {path}: the answer is no Secret ({self})") from None
+
+    def deleted_pods(self, role: str, seconds: int) -> Iterator[Pod | None]:
+        """Pods in this role as they go, with their last status, for so many seconds. First None: the watch is on."""
+        query = {"labelSelector": f"{ROLE_LABEL}={role}"}
+        lines = self._connection.watch("/api/v1/pods", query, seconds)
+        yield from (parse_deleted_pod(line) if line.strip() else None for line in lines)
+
+    def delete_daemon_set(self, namespace: str, name: str) -> None:
+        """Begin to delete a DaemonSet: it goes when its pods have ended."""
+        self._connection.delete(f"/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}")
 
     def apply_node_labels(self, changes: Iterable[LabelChange], field_manager: str) -> tuple[str, ...]:
         """Make `field_manager` own exactly these labels on these nodes; returns the nodes that are gone.

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
@@ -76,6 +76,27 @@ class Connection:
         query = {"fieldManager": field_manager, "force": "true"}
         self._request("PATCH", path, query, json.dumps(document).encode())
 
+    def delete(self, path: str) -> None:
+        """Delete what is at `path`, its dependents first; nothing to do if it is not there. Raises as `get` does."""
+        try:
+            self._request("DELETE", path, {"propagationPolicy": "Foreground"})
+        except ApiStatusError as error:
+            if error.status != 404:
+                raise
+
+    def watch(self, path: str, query: Mapping[str, str | int], seconds: int) -> Iterator[bytes]:
+        """Lines of a watch that ends after so many seconds, or with the connection. The first is empty: it began.
+
+        Raises as `get` does.
+        """
+        url = f"{path}?{urlencode({**query, 'watch': 'true', 'timeoutSeconds': seconds})}"
+        response = self._send("GET", url, None, seconds)
+        if response.status >= 300:
+            raise ApiStatusError(response.status, self._refusal("GET", path, response))
+        yield b""
+        with suppress(http.HTTPError), response:
+            yield from response
+
     def _request(self, method: str, path: str, query: Mapping[str, str | int], body: bytes | None = None) -> bytes:
         response = self._send(method, f"{path}?{urlencode(query)}" if query else path, body)
         if response.status >= 300:
@@ -87,8 +108,7 @@ class Connection:
             )
         return response.data
 
-    def _send(self, method: str, url: str, body: bytes | None) -> BaseHTTPResponse:
-
+    def _send(self, method: str, url: str, body: bytes | None, stream_seconds: int = 0) -> BaseHTTPResponse:
         headers = {"Accept": "application/json", "User-Agent": "kmm", **self._credentials()}
         if body is not None:
             headers["Content-Type"] = "application/apply-patch+yaml"  # JSON is YAML
@@ -99,7 +119,8 @@ class Connection:
                 self._server + url,
                 headers=headers,
                 body=body,
-                timeout=Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+                timeout=Timeout(connect=_CONNECT_SECONDS, read=stream_seconds or _READ_SECONDS),
+                preload_content=not stream_seconds,
                 retries=_RETRY,
                 redirect=False,
             )

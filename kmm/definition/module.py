@@ -32,7 +32,14 @@ from kmm.definition.kubernetes import (
 )
 from kmm.definition.model import Definition, Sequence, field_error
 from kmm.definition.volumes import Volume
-from kmm.names import MAX_NAME, NODE_PREFIX, device_plugin_ready_label, ready_label, version_label
+from kmm.names import (
+    MAX_NAME,
+    NODE_PREFIX,
+    UNLOAD_POLICY_ANNOTATION,
+    device_plugin_ready_label,
+    ready_label,
+    version_label,
+)
 
 Labels = Mapping[LabelKey, LabelValue]
 DEVICE_PLUGIN_VOLUME: Final = "kubelet-device-plugins"  # added to every device plugin; users may mount it too
@@ -265,12 +272,25 @@ class Module(Definition):
         """`namespace/name`, unique among the Modules of a cluster."""
         return f"{self.metadata.namespace}/{self.metadata.name}"
 
+    @property
+    def unloads(self) -> bool:
+        """Whether the kernel module is unloaded when its loader goes (annotation `unload-policy`, `Always`)."""
+        return self.metadata.annotations.get(UNLOAD_POLICY_ANNOTATION, "Always") == "Always"
+
     @model_validator(mode="before")
     @classmethod
     def _drop_status(cls, given: object) -> object:
         if not isinstance(given, Mapping):
             return given
         return {key: value for key, value in given.items() if key != "status"}
+
+    @model_validator(mode="after")
+    def _unload_policy_is_known(self) -> Self:
+        policy = self.metadata.annotations.get(UNLOAD_POLICY_ANNOTATION, "Always")
+        if policy not in ("Always", "Never"):
+            message = f"must be Always or Never, not {policy!r}"
+            raise field_error(message, policy, "metadata", "annotations", UNLOAD_POLICY_ANNOTATION)
+        return self
 
     @model_validator(mode="after")
     def _name_fits_node_labels(self) -> Self:

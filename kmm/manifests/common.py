@@ -7,7 +7,13 @@ from typing import Any, Final
 from kmm.definition import Module
 from kmm.definition.model import Definition
 from kmm.mapping import version_selector
-from kmm.names import MANAGED_BY, MANAGED_BY_LABEL, MODULE_NAME_LABEL, TEMPLATE_HASH_ANNOTATION
+from kmm.names import (
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    MODULE_NAME_LABEL,
+    TEMPLATE_HASH_ANNOTATION,
+    UNLOAD_POLICY_ANNOTATION,
+)
 
 Manifest = dict[str, Any]
 
@@ -43,6 +49,8 @@ def daemon_set(module: Module, name: str, labels: dict[str, str], spec: Manifest
     template = {"metadata": {"labels": labels} | spec["template"].get("metadata", {}), "spec": spec["template"]["spec"]}
     described = metadata(module, name, labels)
     described["annotations"][TEMPLATE_HASH_ANNOTATION] = digest(template)
+    if not module.unloads:
+        described["annotations"][UNLOAD_POLICY_ANNOTATION] = "Never"
     return {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",

@@ -15,6 +15,7 @@ from kmm.manifests.common import (
 )
 from kmm.manifests.modprobe import (
     FIRMWARE_DIRECTORY,
+    GRACE_SECONDS,
     load_command,
     ready_command,
     softdep_configuration,
@@ -69,6 +70,7 @@ def _pod_spec(resolved: ResolvedKernel) -> Manifest:
         "nodeSelector": dict(module.spec.selector) | version_selector(module) | resolved.kernel_label,
         "serviceAccountName": loader_service_account_name(module),
         "priorityClassName": PRIORITY_CLASS,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
         "shareProcessNamespace": True,
         **pull_secrets(module),
         **tolerations(module),
@@ -85,7 +87,7 @@ def _container(resolved: ResolvedKernel, mounts: list[Manifest]) -> Manifest:
         "image": resolved.image,
         **pull_policy,
         "command": load_command(container.modprobe, resolved.in_tree_module_to_remove),
-        "lifecycle": {"preStop": {"exec": {"command": unload_command(container.modprobe)}}},
+        **_unloading(resolved.module),
         **_readiness(resolved.module),
         # modprobe's last words go into the pod's status, where they can be read without its log.
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -97,6 +99,14 @@ def _container(resolved: ResolvedKernel, mounts: list[Manifest]) -> Manifest:
         },
         "volumeMounts": mounts,
     }
+
+
+def _unloading(module: Module) -> Manifest:
+    """Without unloading, the module stays in the kernel whatever becomes of the pod."""
+    if not module.unloads:
+        return {}
+    command = unload_command(module.spec.module_loader.container.modprobe)
+    return {"lifecycle": {"preStop": {"exec": {"command": command}}}}
 
 
 def _readiness(module: Module) -> Manifest:

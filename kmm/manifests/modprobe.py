@@ -13,6 +13,11 @@ from kmm.definition import Modprobe
 from kmm.kernel import sysfs_module_path
 
 FIRMWARE_DIRECTORY: Final = "/var/lib/firmware"
+UNLOAD_FAILED: Final = "unload failed: "
+GRACE_SECONDS: Final = 60  # for the pod to end: the tries below, and modprobe's own time
+
+_UNLOAD_TRIES: Final = 10
+_UNLOAD_PAUSE: Final = 2  # seconds
 
 # In a container's command, not in hooks, the kubelet writes $ for $$ and expands $(NAME) of the container's variables;
 # it sets some itself, such as KUBERNETES_SERVICE_HOST. Any other $(...) it leaves alone, with all that is inside.
@@ -32,11 +37,29 @@ def load_command(modprobe: Modprobe, in_tree_module_to_remove: str | None) -> li
 
 
 def unload_command(modprobe: Modprobe) -> list[str]:
-    """The preStop hook: unloads, then removes the firmware files by the names that loading copied."""
-    steps = [shlex.join(["modprobe", *_unload_arguments(modprobe)])]
+    """The preStop hook: unloads, then removes the firmware files by the names that loading copied.
+
+    A module may be in use for a moment longer, so it tries for some 20 seconds. Then its words go where the pod's last
+    status has them (`UNLOAD_FAILED` and what modprobe said): Kubernetes tells nobody else, and ends the pod anyway.
+    """
+    unload = shlex.join(["modprobe", *_unload_arguments(modprobe)])
+    steps = [
+        f"tries=0; until words=$({unload} 2>&1); do tries=$((tries + 1))",
+        f"[ $tries -lt {_UNLOAD_TRIES} ] || {{ {_report_failure(modprobe)}; exit 1; }}",
+        f"sleep {_UNLOAD_PAUSE}; done",
+    ]
     if modprobe.firmware_path:
         steps.append(_remove_firmware(modprobe.firmware_path))
-    return _shell(" && ".join(steps))
+    return _shell("; ".join(steps))
+
+
+def _report_failure(modprobe: Modprobe) -> str:
+    """modprobe's words, and the modules that use this one."""
+    words = f'printf "{UNLOAD_FAILED}%s" "$words"'
+    if modprobe.module_name:
+        holders = shlex.quote(f"{sysfs_module_path(modprobe.module_name)}/holders")
+        words += f'; printf " (used by: %s)" "$(ls {holders} 2>/dev/null | tr "\\n" " ")"'
+    return f"{{ {words}; }} >/dev/termination-log"
 
 
 def ready_command(modprobe: Modprobe) -> list[str] | None:

@@ -10,10 +10,10 @@ from kmm.names import INSTANCE_LABEL
 
 @dataclass(frozen=True)
 class NodeState:
-    """The resources for labels of nodes: they come before every loader and go after it."""
+    """What has been done on the nodes before a loader comes: labels are on, and what leaves has left."""
 
     kernel_labels: pulumi.Resource
-    ready_labels: pulumi.Resource
+    departures: pulumi.Resource
 
 
 class KernelModule(pulumi.ComponentResource):
@@ -30,7 +30,7 @@ class KernelModule(pulumi.ComponentResource):
         self._key, self._owner = declared.plan.module.key, owner
         super().__init__("kmm:index:KernelModule", self._key, None, opts)
         accounts = [self._declare(manifest) for manifest in declared.service_accounts]
-        before = [*accounts, nodes.kernel_labels, nodes.ready_labels]
+        before = [*accounts, nodes.kernel_labels, nodes.departures]
         loaders = [kernel.loader for kernel in declared.kernels]
         self.loaders = {one["metadata"]["name"]: self._declare(one, *before) for one in loaders}
         # Deletion goes the other way round: the device plugin leaves before the module that it uses.

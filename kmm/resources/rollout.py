@@ -9,6 +9,8 @@ from typing import Any, TypedDict
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
+from kmm.departure import final_words, remove_daemon_sets, say
+from kmm.errors import ClusterError
 from kmm.resources.cluster_provider import ClusterProvider, give_up_labels
 from kmm.rollout import Workload, allowed_unready
 from kmm.rollout_wait import Patience, RolloutWait
@@ -19,6 +21,8 @@ class RolloutArgs(TypedDict):
 
     `workloads`: the fields of `kmm.rollout.Workload`. `settled`: whether they and their labels were seen to be as they
     shall be. `timeout` in seconds (0: look once), `max_unready` a number of nodes or a text such as `10%`.
+    `unload_report`: what `Departures` could not unload; it fails the run in the end.
+    `leads_destruction`: it goes only with the whole stack, and first.
     """
 
     cluster: str
@@ -27,6 +31,8 @@ class RolloutArgs(TypedDict):
     settled: bool
     timeout: float
     max_unready: str
+    unload_report: pulumi.Input[str]
+    leads_destruction: bool
 
 
 class RolloutProvider(ClusterProvider):
@@ -34,7 +40,8 @@ class RolloutProvider(ClusterProvider):
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         """Work to do when other pods are wanted, or not all is as it shall be; patience alone is none."""
-        return DiffResult(changes=not news["settled"] or news["workloads"] != olds["workloads"])
+        changes = not news["settled"] or news["unload_report"] or news["workloads"] != olds["workloads"]
+        return DiffResult(changes=bool(changes))
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Wait and label."""
@@ -47,13 +54,24 @@ class RolloutProvider(ClusterProvider):
         return UpdateResult(dict(news))
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:
-        """Take all labels off: the device plugins leave, before the loaders do."""
-        give_up_labels(self.connect(props), id_)
+        """Take all labels off. When the whole stack goes, so do its pods now, while somebody hears their last words."""
+        cluster = self.connect(props)
+        give_up_labels(cluster, id_)
+        if not props["leads_destruction"]:
+            return
+        with final_words(cluster) as words:
+            remove_daemon_sets(cluster, [f"{one['namespace']}/{one['name']}" for one in props["workloads"]])
+        if report := words.report():
+            say(f"warning: {report}")
 
     def _wait(self, props: dict[str, Any]) -> None:
         workloads = [Workload(**fields | {"nodes": tuple(fields["nodes"])}) for fields in props["workloads"]]
         patience = Patience(props["timeout"], allowed_unready(props["max_unready"]))
-        RolloutWait(self.connect(props), props["manager"], workloads).run(patience)
+        cluster = self.connect(props)
+        with final_words(cluster) as words:
+            RolloutWait(cluster, props["manager"], workloads).run(patience)
+        if reports := [report for report in (props["unload_report"], words.report()) if report]:
+            raise ClusterError("\n".join(reports))
 
 
 class Rollout(Resource, module="kmm", name="Rollout"):

@@ -1,0 +1,132 @@
+"""Takes DaemonSets out of the cluster in the order that lets modules be unloaded, and says where they were not.
+
+A pod ends even if its module could not be unloaded, and Kubernetes tells nobody. The loader's preStop hook leaves
+modprobe's words in the pod's last status, which only a watch sees: with the event that the pod is gone.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Final
+
+from kmm.errors import ClusterError
+from kmm.label_ownership import owned_labels
+from kmm.manifests.modprobe import UNLOAD_FAILED
+from kmm.modprobe_words import explain
+from kmm.names import ROLE_DEVICE_PLUGIN, ROLE_MODULE_LOADER
+from kmm.nodes import LabelChange
+from kmm.rollout import lost
+from kmm.workloads import Pod
+
+if TYPE_CHECKING:
+    from kmm.cluster.client import Cluster
+
+_GONE_WITHIN: Final = 600  # seconds for pods to end
+_PAUSE: Final = 0.5
+_SHOWN: Final = 10
+
+Labels = dict[str, list[str]]  # label keys by node name
+
+
+@dataclass
+class FinalWords:
+    """What loader pods said of unloading, as they went."""
+
+    failed: list[Pod] = field(default_factory=list)
+
+    def report(self) -> str:
+        """Where a module is still in the kernel, and why; empty when every one was unloaded."""
+        lines = [f"the module of {len(self.failed)} pods could not be unloaded and is still in the kernel:"]
+        for pod in self.failed[:_SHOWN]:
+            meaning = explain(pod.last_words)
+            lines.append(f"  {pod.node}: {pod.namespace}/{pod.name}: {pod.last_words}")
+            lines += [f"    {meaning}"] if meaning else []
+        if len(self.failed) > _SHOWN:
+            lines.append(f"  and {len(self.failed) - _SHOWN} more")
+        lines.append("  End what uses it and run `modprobe -r` on the node, or reboot it.")
+        return "\n".join(lines) if self.failed else ""
+
+
+@contextmanager
+def final_words(cluster: "Cluster") -> Iterator[FinalWords]:
+    """Listens to loader pods as they go, as long as the block lasts and a moment longer."""
+    words, listening, done = FinalWords(), Event(), Event()
+
+    def listen() -> None:
+        while not done.is_set():
+            try:
+                for pod in cluster.deleted_pods(ROLE_MODULE_LOADER, _GONE_WITHIN):
+                    listening.set()
+                    if pod is not None and pod.last_words.startswith(UNLOAD_FAILED):
+                        words.failed.append(pod)
+            except ClusterError as error:
+                listening.set()
+                say(f"warning: nobody listens to ending pods, failed unloads go unseen: {error}")
+                return
+
+    Thread(target=listen, daemon=True).start()
+    listening.wait(_GONE_WITHIN)
+    try:
+        yield words
+        time.sleep(_PAUSE)  # the last event may come after the object is gone from lists
+    finally:
+        done.set()
+
+
+def release_labels(cluster: "Cluster", manager: str, release: Labels) -> None:
+    """Take these labels off the nodes, as the field manager that put them on."""
+    changes = []
+    for node in cluster.nodes():
+        owned = owned_labels(manager, node)
+        kept = {key: "" for key in owned if key not in release.get(node.name, [])}
+        if kept != owned:
+            changes.append(LabelChange(node.name, node.uid, kept))
+    cluster.apply_node_labels(changes, manager)
+
+
+def await_device_plugins(cluster: "Cluster", plugins: Iterable[str], nodes: Iterable[str]) -> None:
+    """Wait until no pod of these DaemonSets (`namespace/name`) is left on these nodes; they may hold the module."""
+    names, places = set(plugins), set(nodes)
+    if names and places:
+        _await_no_pods(cluster, ROLE_DEVICE_PLUGIN, lambda pod: _owner(pod) in names and pod.node in places)
+
+
+def remove_daemon_sets(cluster: "Cluster", names: Iterable[str]) -> None:
+    """Delete these DaemonSets (`namespace/name`), device plugins first, and wait until their pods have ended."""
+    wanted = set(names)
+    live = cluster.daemon_sets() if wanted else ()
+    for role in (ROLE_DEVICE_PLUGIN, ROLE_MODULE_LOADER):
+        leaving = [one for one in live if one.role == role and f"{one.namespace}/{one.name}" in wanted]
+        for one in leaving:
+            cluster.delete_daemon_set(one.namespace, one.name)
+        if leaving:
+            _await_no_pods(cluster, role, lambda pod: _owner(pod) in wanted)
+
+
+def say(text: str) -> None:
+    """Words for the user while the engine runs: it shows what a provider writes to stderr."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _owner(pod: Pod) -> str:
+    return f"{pod.namespace}/{pod.daemon_set}"
+
+
+def _await_no_pods(cluster: "Cluster", role: str, leaving: Callable[[Pod], bool]) -> None:
+    """Pods on a node that does not report stay until it does, or is deleted: nobody waits for those."""
+    deadline = time.monotonic() + _GONE_WITHIN
+    while left := [pod for pod in cluster.pods(role) if leaving(pod)]:
+        nodes = {node.name: node for node in cluster.nodes()}
+        left = [pod for pod in left if not lost(nodes.get(pod.node))]
+        if not left:
+            return
+        if time.monotonic() >= deadline:
+            shown = ", ".join(f"{pod.namespace}/{pod.name} on {pod.node}" for pod in left[:_SHOWN])
+            raise ClusterError(
+                f"{len(left)} pods have not ended within {_GONE_WITHIN} s: {shown}. "
+                "See why (kubectl describe pod), then run `pulumi up` again"
+            )
+        time.sleep(_PAUSE)

@@ -1,0 +1,70 @@
+"""What leaves the nodes before anything new comes: ready labels, device plugins, loaders.
+
+The engine deletes last, after everything is created. Here that would unload a module under a loader that came
+meanwhile, after a Module was renamed for example. So what the engine is going to delete goes first, here, in the order
+that lets modules be unloaded; the engine then finds it gone.
+
+Before a loader changes, the ready label leaves its nodes, and with it the device plugin that may hold the module.
+"""
+
+from typing import Any, TypedDict
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
+
+from kmm.departure import await_device_plugins, final_words, release_labels, remove_daemon_sets
+from kmm.resources.cluster_provider import ClusterProvider, give_up_labels
+
+
+class DeparturesArgs(TypedDict):
+    """Plain values. `cluster` is its UID, `manager` the field manager of all ready labels of the stack.
+
+    `release`: by node name, the label keys to take off. `plugins`: `namespace/name` of the device plugins that must
+    have left these nodes then. `daemon_sets`: `namespace/name` of what is not wanted any more.
+    """
+
+    cluster: str
+    manager: str
+    release: dict[str, list[str]]
+    plugins: list[str]
+    daemon_sets: list[str]
+
+
+class DeparturesProvider(ClusterProvider):
+    """Acts when something leaves."""
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
+        """Only what leaves now matters, not what once left; and a report is only of the run before."""
+        return DiffResult(changes=bool(news["release"] or news["daemon_sets"] or olds["report"]))
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Also in a first run: an earlier one may have been killed before its state was saved."""
+        return CreateResult(props["manager"], props | {"report": self._depart(props)})
+
+    def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
+        """Take away what leaves."""
+        return UpdateResult(news | {"report": self._depart(news)})
+
+    def delete(self, id_: str, props: dict[str, Any]) -> None:
+        """Nothing of the stack is left that a label could speak of."""
+        give_up_labels(self.connect(props), id_)
+
+    def _depart(self, props: dict[str, Any]) -> str:
+        """Returns where a module is still in the kernel, and why. That must not stop what else is to be done."""
+        if not (props["release"] or props["daemon_sets"]):
+            return ""
+        cluster = self.connect(props)
+        with final_words(cluster) as words:
+            release_labels(cluster, props["manager"], props["release"])
+            await_device_plugins(cluster, props["plugins"], props["release"])
+            remove_daemon_sets(cluster, props["daemon_sets"])
+        return words.report()
+
+
+class Departures(Resource, module="kmm", name="Departures"):
+    """What leaves in a run (`DeparturesArgs`); `report` says which modules could not be unloaded, empty for none."""
+
+    report: pulumi.Output[str]
+
+    def __init__(self, name: str, args: DeparturesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(DeparturesProvider(), name, {**args, "report": None}, opts)
