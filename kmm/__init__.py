@@ -12,6 +12,7 @@ Data flows one way: observe, decide, declare. The modules, lowest layer first; n
 - manifests: the Plan as Kubernetes dictionaries
 - rollout, outputs, job_checks, job_inputs: what became of it in the cluster, what scripts are told, what Jobs lack
 - declaration: what is declared, and what that changes
+- status, explanation: how Modules fare in a cluster, and why
 - docker_config, registry_errors: what registries want and answer
 - logins, registry_http: what `registry` is made of
 - loading, node_file, cluster, registry: the only modules that read files, the API server, registries

@@ -7,6 +7,8 @@ import typer
 from kmm.commands.plan import plan
 from kmm.commands.preflight import preflight
 from kmm.commands.render import render
+from kmm.commands.schema import schema
+from kmm.commands.status import status
 from kmm.commands.validate import validate
 from kmm.errors import KmmError
 
@@ -22,10 +24,12 @@ app.command()(validate)
 app.command()(plan)
 app.command()(render)
 app.command()(preflight)
+app.command()(schema)
+app.command()(status)
 
 
 def main() -> None:
-    """Exit codes: 0 success, 1 an expected error (its text is on stderr), 2 wrong usage."""
+    """Exit codes: 0 success, 1 an expected error (its text is on stderr), 2 wrong usage, 3 not ready (`status`)."""
     try:
         app()
     except KmmError as error:

@@ -1,0 +1,132 @@
+"""`python -m kmm status`: where Modules are loaded, where not, and why. Reads only."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from kmm.commands.inputs import ContextOption, KubeconfigOption, show_warnings
+from kmm.commands.plan import OutputFormat
+
+if TYPE_CHECKING:
+    from kmm.cluster.client import Cluster
+    from kmm.definition import Module
+    from kmm.status import Row
+
+_NOT_READY: Final = 3
+_PAUSE: Final = 2.0  # seconds between two looks, or five times what a look takes
+
+
+def status(
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--modules",
+            metavar="PATH",
+            help="Module file, folder or glob: says how far the cluster is from it. Can be given more than once.",
+            show_default="what runs in the cluster, of all stacks",
+        ),
+    ] = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
+    output: Annotated[
+        OutputFormat, typer.Option("--output", "-o", help="json: for scripts, with all nodes.")
+    ] = OutputFormat.TABLE,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C; json: a line for each change.")
+    ] = False,
+) -> None:
+    """Show on which nodes Modules are loaded, and why not on others, without changing anything.
+
+    Exit code 0 when all are ready, 3 when some are not, 1 when that could not be found out. Nodes that take no pods
+    now, or whose kernel no mapping serves, are shown but do not count.
+
+    Examples:
+
+      python -m kmm status
+
+      python -m kmm status --modules stacks/dev --watch
+
+      python -m kmm status -o json | jq '.workloads[] | select(.ready < .wanted)'
+    """
+    from kmm.cluster import connect  # noqa: PLC0415
+
+    declared = _load(modules) if modules else None
+    rows: Sequence[Row] | None = None
+    with _display(output, watch) as show, suppress(KeyboardInterrupt):  # Ctrl-C is the way to end --watch
+        for look in _looks(connect(kubeconfig, context), declared, watch):
+            if look != rows:
+                show(look)
+            rows = look
+    if any(row.unready for row in rows or ()):
+        raise typer.Exit(_NOT_READY)
+
+
+def _load(paths: list[str]) -> "Sequence[Module]":
+    from kmm.loading import load_modules  # noqa: PLC0415
+
+    loaded = load_modules(paths)
+    show_warnings(loaded.warnings)
+    return loaded.modules
+
+
+def _display(output: OutputFormat, watch: bool) -> "AbstractContextManager[Callable[[Sequence[Row]], None]]":
+    if output is OutputFormat.JSON:
+        return nullcontext(lambda rows: typer.echo(json.dumps(_json(rows), indent=None if watch else 2)))
+    from kmm.commands.status_table import table_display  # noqa: PLC0415
+
+    return table_display(watch)
+
+
+def _looks(cluster: "Cluster", modules: "Sequence[Module] | None", watch: bool) -> "Iterator[tuple[Row, ...]]":
+    """How things are now, and with `watch` again and again."""
+    while True:
+        started = time.monotonic()
+        yield _look(cluster, modules)
+        if not watch:
+            return
+        time.sleep(max(_PAUSE, 5 * (time.monotonic() - started)))
+
+
+def _look(cluster: "Cluster", modules: "Sequence[Module] | None") -> "tuple[Row, ...]":
+    from kmm.plan import Images, make_plan  # noqa: PLC0415
+    from kmm.status import needed_pods, planned_targets, running_targets, skipped_rows, status_rows  # noqa: PLC0415
+
+    with ThreadPoolExecutor() as pool:
+        nodes_read, daemon_sets_read = pool.submit(cluster.nodes), pool.submit(cluster.daemon_sets)
+    nodes, daemon_sets = nodes_read.result(), daemon_sets_read.result()
+    skipped: list[Row] = []
+    if modules is None:
+        targets = list(running_targets(daemon_sets, nodes))
+    else:
+        # Whether images are there is for `plan` to say; what became of them shows here.
+        plan = make_plan(modules, nodes, Images())
+        targets, skipped = list(planned_targets(plan)), list(skipped_rows(plan))
+    roles = needed_pods(targets, daemon_sets, nodes)
+    pods = cluster.pods(*sorted(roles)) if roles else ()
+    rows = [*status_rows(targets, daemon_sets, nodes, pods), *skipped]
+    return tuple(sorted(rows, key=lambda row: row.order))
+
+
+def _json(rows: "Sequence[Row]") -> dict[str, Any]:
+    return {"ready": not any(row.unready for row in rows), "workloads": [_workload(row) for row in rows]}
+
+
+def _workload(row: "Row") -> dict[str, Any]:
+    namespace, _, name = row.module.partition("/")
+    return {
+        "namespace": namespace,
+        "name": name,
+        "role": row.role,
+        "kernel": row.kernel or None,
+        "daemonSet": row.daemon_set or None,
+        "stack": row.stack or None,
+        "ready": row.ready,
+        "wanted": row.ready + len(row.unready),
+        "note": row.note or None,
+        "nodes": [{"node": one.node, "state": one.state.value, "words": one.words or None} for one in row.nodes],
+    }

@@ -1,0 +1,159 @@
+"""How Modules fare in a cluster, by kernel and node. Pure.
+
+A `Target` is what shall be Ready: of the plan when Modules are given, else what the cluster's own DaemonSets want.
+`kmm.rollout` says of each node how it is.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from kmm.manifests import module_manifests
+from kmm.names import INSTANCE_LABEL, ROLE_MODULE_LOADER, device_plugin_ready_label, ready_label
+from kmm.nodes import Node, selected
+from kmm.plan import Plan
+from kmm.rollout import (
+    Outcome,
+    State,
+    Workload,
+    device_plugin_workload,
+    loader_workload,
+    outcomes,
+    settled_outcomes,
+)
+from kmm.workloads import DaemonSet, Pod
+
+_NOT_DECLARED: Final = "no DaemonSet yet: run `pulumi up`"
+_NO_NODE: Final = "no usable node matches its selector"
+_CHANGED: Final = "the definition has changed since: `pulumi up` unloads and loads again"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A workload that shall be Ready. `kernel` is empty for a device plugin, which serves all kernels."""
+
+    kernel: str
+    workload: Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A Module on one kernel, or its device plugin; `note` is about the DaemonSet, `nodes` about its pods.
+
+    `stack` is the instance label of the DaemonSet, the stack's name on its cluster; empty without one.
+    """
+
+    module: str
+    role: str
+    kernel: str
+    daemon_set: str
+    stack: str
+    note: str
+    nodes: tuple[Outcome, ...]
+
+    @property
+    def order(self) -> tuple[str, bool, str, str]:
+        """By Module; loaders by kernel, then the device plugin."""
+        return self.module, self.role != ROLE_MODULE_LOADER, self.kernel, self.stack
+
+    @property
+    def ready(self) -> int:
+        """The number of nodes where it is Ready."""
+        return sum(one.state is State.READY for one in self.nodes)
+
+    @property
+    def unready(self) -> tuple[Outcome, ...]:
+        """The nodes that shall be Ready and are not; those that take no pods now are none of them."""
+        return tuple(one for one in self.nodes if one.state in (State.WAITING, State.FAILED))
+
+
+def planned_targets(plan: Plan) -> Iterator[Target]:
+    """What `pulumi up` would wait for."""
+    for module in plan.modules:
+        declared = module_manifests(module)
+        for one in declared.kernels:
+            yield Target(one.kernel.version, loader_workload(one.kernel, one.loader))
+        kernels = [one.kernel for one in declared.kernels]
+        yield from (Target("", device_plugin_workload(kernels, plugin)) for plugin in declared.device_plugins)
+
+
+def running_targets(daemon_sets: Iterable[DaemonSet], nodes: Sequence[Node]) -> Iterator[Target]:
+    """What the DaemonSets of all stacks want, on the nodes that they select now."""
+    for one in daemon_sets:
+        label = ready_label if one.role == ROLE_MODULE_LOADER else device_plugin_ready_label
+        namespace, _, name = one.module.partition("/")
+        chosen = tuple(node.name for node in nodes if selected(node, one.node_selector))
+        yield Target(
+            one.kernel,
+            Workload(one.module, one.namespace, one.name, one.role, one.template_hash, label(namespace, name), chosen),
+        )
+
+
+def needed_pods(targets: Iterable[Target], daemon_sets: Iterable[DaemonSet], nodes: Iterable[Node]) -> set[str]:
+    """The roles whose pods must be read, because the DaemonSets' own counts do not tell all."""
+    running, by_name = _by_key(daemon_sets), _by_name(nodes)
+    return {
+        target.workload.role
+        for target in targets
+        if settled_outcomes(target.workload, running.get(_key(target.workload)), by_name) is None
+    }
+
+
+def status_rows(
+    targets: Iterable[Target], daemon_sets: Iterable[DaemonSet], nodes: Iterable[Node], pods: Iterable[Pod]
+) -> tuple[Row, ...]:
+    """How each target fares; `pods` are those of the roles that `needed_pods` names."""
+    running, by_name = _by_key(daemon_sets), _by_name(nodes)
+    own: dict[tuple[str, str], list[Pod]] = defaultdict(list)
+    for pod in pods:
+        own[pod.namespace, pod.daemon_set].append(pod)
+    keyed = ((target, _key(target.workload)) for target in targets)
+    return tuple(_row(target, running.get(key), by_name, own[key]) for target, key in keyed)
+
+
+def skipped_rows(plan: Plan) -> Iterator[Row]:
+    """Modules that no node is for, and kernels that a Module can't be on, with the reason."""
+    for module in plan.modules:
+        if not module.kernels:
+            yield _skipped_row(module.module.key, "", _NO_NODE, ())
+        for kernel in module.kernels:
+            if kernel.reason is not None:
+                yield _skipped_row(module.module.key, kernel.version, kernel.reason, kernel.nodes)
+
+
+def _skipped_row(module: str, kernel: str, reason: str, nodes: Iterable[str]) -> Row:
+    left_out = tuple(Outcome(node, State.LEFT_OUT, reason) for node in nodes)
+    return Row(module, ROLE_MODULE_LOADER, kernel, daemon_set="", stack="", note=reason, nodes=left_out)
+
+
+def _row(target: Target, daemon_set: DaemonSet | None, nodes: Mapping[str, Node], pods: Sequence[Pod]) -> Row:
+    workload = target.workload
+    found = settled_outcomes(workload, daemon_set, nodes)
+    return Row(
+        module=workload.module,
+        role=workload.role,
+        kernel=target.kernel,
+        daemon_set=workload.name,
+        stack=daemon_set.labels.get(INSTANCE_LABEL, "") if daemon_set else "",
+        note=_note(workload, daemon_set),
+        nodes=tuple(outcomes(workload, daemon_set, pods, nodes) if found is None else found),
+    )
+
+
+def _note(workload: Workload, daemon_set: DaemonSet | None) -> str:
+    if daemon_set is None:
+        return _NOT_DECLARED
+    return "" if daemon_set.template_hash == workload.template_hash else _CHANGED
+
+
+def _key(workload: Workload) -> tuple[str, str]:
+    return workload.namespace, workload.name
+
+
+def _by_key(daemon_sets: Iterable[DaemonSet]) -> dict[tuple[str, str], DaemonSet]:
+    return {(one.namespace, one.name): one for one in daemon_sets}
+
+
+def _by_name(nodes: Iterable[Node]) -> dict[str, Node]:
+    return {node.name: node for node in nodes}
