@@ -59,13 +59,17 @@ def cluster(site):
 @pytest.fixture(scope="session")
 def kubelet_node(site):
     """The node on this machine's kernel, Ready."""
-    return site.start_kubelet_node()
+    node = site.start_kubelet_node()
+    yield node
+    node.stop()
 
 
 @pytest.fixture(scope="session")
 def virtual_machine(site):
     """The node on a kernel of its own, Ready; a test that boots another kernel leaves that running."""
-    return site.start_virtual_machine()
+    machine = site.start_virtual_machine()
+    yield machine
+    machine.power_off()
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ _PACKAGES: Final = (
     "containernetworking-plugins",
     "initramfs-tools",
     "iproute2",
-    "iptables",
     "kmod",
     "procps",
     "qemu-guest-agent",
@@ -143,7 +142,7 @@ def _pod_network(node: Node) -> dict[str, Any]:
         "isGateway": True,
         "ipam": {"type": "host-local", "ranges": [[pods]], "routes": [{"dst": "0.0.0.0/0"}], "dataDir": "/run/cni"},
     }
-    return {"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge, {"type": "portmap"}]}
+    return {"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge]}
 
 
 def _resolv_conf() -> str:
