@@ -5,11 +5,14 @@ Source: Kubernetes' rules for object names (RFC 1123), labels and environment va
 """
 
 import re
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Final, Protocol
 
 import re2
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, GetJsonSchemaHandler, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from kmm.images import ImageReference
 from kmm.kernel import VARIABLES, expand, referenced_variables
@@ -20,45 +23,61 @@ _DNS_LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED_NAME: Final = r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)"
 
 
-def _text_format(pattern: str, longest: int, description: str) -> Callable[[str], str]:
-    compiled = re.compile(pattern, re.ASCII)
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """A check of texts, which also tells JSON Schema its pattern; an annotation besides the AfterValidator.
 
-    def check(text: str) -> str:
-        if len(text) > longest:
-            raise ValueError(f"{shown(text)} has {len(text)} characters, at most {longest} are allowed")
-        if not compiled.fullmatch(text):
-            raise ValueError(f"{shown(text)} is not {description}")
+    `pattern` means the same to Python (ASCII), RE2 and ECMAScript.
+    """
+
+    pattern: str
+    longest: int
+    description: str
+
+    def __call__(self, text: str) -> str:
+        """`text` when it has this format."""
+        if len(text) > self.longest:
+            raise ValueError(f"{shown(text)} has {len(text)} characters, at most {self.longest} are allowed")
+        if not _compiled(self.pattern).fullmatch(text):
+            raise ValueError(f"{shown(text)} is not {self.description}")
         return text
 
-    return check
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Pydantic's hook for annotations."""
+        return handler(schema) | {"pattern": f"^({self.pattern})$", "maxLength": self.longest}
 
 
-check_dns_label = _text_format(
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.ASCII)
+
+
+check_dns_label = TextFormat(
     _DNS_LABEL, 63, "a DNS label: lower-case letters, digits and '-', a letter or digit at both ends"
 )
-check_object_name = _text_format(
+check_object_name = TextFormat(
     rf"{_DNS_LABEL}(\.{_DNS_LABEL})*",
     253,
     "an object name: lower-case letters, digits, '-' and '.', a letter or digit at both ends of each part",
 )
-check_label_value = _text_format(
+check_label_value = TextFormat(
     rf"{_QUALIFIED_NAME}?",
     63,
     "a label value: letters, digits, '-', '_' and '.', a letter or digit at both ends",
 )
-check_environment_name = _text_format(r"[ -<>-~]+", 1024, "a variable name: printable ASCII characters without '='")
-check_kernel_module_name = _text_format(
+check_environment_name = TextFormat(r"[ -<>-~]+", 1024, "a variable name: printable ASCII characters without '='")
+check_kernel_module_name = TextFormat(
     r"[A-Za-z0-9_][-\w.+]*",
     55,  # the kernel's MODULE_NAME_LEN on 64-bit machines, less the final NUL
     "a kernel module's name: letters, digits, '_', '-', '.' and '+', without path or '.ko'",
 )
-check_tag = _text_format(r"\w[-\w.]*", 128, "an image tag: letters, digits, '_', '-' and '.'")
-check_quantity = _text_format(
+check_tag = TextFormat(r"\w[-\w.]*", 128, "an image tag: letters, digits, '_', '-' and '.'")
+check_quantity = TextFormat(
     r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?",
     64,
     "a quantity such as 500m, 2, 1.5 or 128Mi",
 )
-_check_label_name = _text_format(
+_check_label_name = TextFormat(
     _QUALIFIED_NAME, 63, "a label name: letters, digits, '-', '_' and '.', a letter or digit at both ends"
 )
 
@@ -137,15 +156,20 @@ def _whole_number_as_text(given: object) -> object:
     return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
 
 
-DnsLabel = Annotated[str, AfterValidator(check_dns_label)]
-ObjectName = Annotated[str, AfterValidator(check_object_name)]
+DnsLabel = Annotated[str, AfterValidator(check_dns_label), check_dns_label]
+ObjectName = Annotated[str, AfterValidator(check_object_name), check_object_name]
 LabelKey = Annotated[str, AfterValidator(check_label_key)]
-LabelValue = Annotated[str, AfterValidator(check_label_value)]
-EnvironmentName = Annotated[str, AfterValidator(check_environment_name)]
-KernelModuleName = Annotated[str, AfterValidator(check_kernel_module_name)]
+LabelValue = Annotated[str, AfterValidator(check_label_value), check_label_value]
+EnvironmentName = Annotated[str, AfterValidator(check_environment_name), check_environment_name]
+KernelModuleName = Annotated[str, AfterValidator(check_kernel_module_name), check_kernel_module_name]
 Image = Annotated[str, AfterValidator(check_image)]
 ImageTemplate = Annotated[str, AfterValidator(check_image_template)]
 Template = Annotated[str, AfterValidator(check_template)]
-Tag = Annotated[str, AfterValidator(check_tag)]
-Quantity = Annotated[str, BeforeValidator(_whole_number_as_text), AfterValidator(check_quantity)]
+Tag = Annotated[str, AfterValidator(check_tag), check_tag]
+Quantity = Annotated[
+    str,
+    BeforeValidator(_whole_number_as_text),
+    AfterValidator(check_quantity),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}], "pattern": f"^({check_quantity.pattern})$"}),
+]
 Regexp = Annotated[str, AfterValidator(check_regexp)]
