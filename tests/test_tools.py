@@ -310,3 +310,17 @@ def test_unknown_tools_are_refused_with_the_known_ones():
     answer = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert answer.returncode == 2
     assert "unknown tool ectd; known: pulumi, " in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("ci", "code", "verdict"), [("", 0, "All others ran."), ("true", 1, "That is a failure, because CI=true.")]
+)
+def test_without_an_engine_the_last_lines_say_what_was_left_out(machine, monkeypatch, ci, code, verdict):
+    monkeypatch.setenv("CI", ci)
+    test = "tests/engine/test_embedded_cluster.py::test_a_node_reports_the_kernel_that_it_was_given_last"
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "1", test]
+    run = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert run.returncode == code
+    last = run.stdout.splitlines()
+    assert last[-1] == f"LEFT OUT: 1 tests that need the real engine. {verdict}"
+    assert f"  - mirror: {machine}/mirror/registry-v3.0.0-linux-amd64.tar.xz is not there" in last

@@ -7,10 +7,15 @@
 import argparse
 import json
 import os
+import random
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +28,18 @@ from tools.nodes import Nodes
 
 CLUSTER_TOOLS = ("kwok", "kubernetes-server", "kubectl", "etcd")
 _NAME = "embedded"
-_READY_WITHIN = "120s"
+_COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok-controller")
+# kwokctl would take the highest free ports below 32768, as would every other one that starts at the same time.
+_PORTS = (
+    "etcdPort",
+    "etcdPeerPort",
+    "kubeApiserverPort",
+    "kubeControllerManagerPort",
+    "kubeSchedulerPort",
+    "kwokControllerPort",
+)
+_PORT_RANGE = range(10_000, 32_000)  # below the ports that Linux gives to outgoing connections
+_READY_WITHIN = "60s"
 
 
 class EmbeddedClusterError(Exception):
@@ -66,8 +82,8 @@ class Cluster:
         """
         if self.is_ready():
             return False
-        self._forget_dead_processes()
-        if self._data.is_dir() and self._kwokctl("start", "cluster", "--wait", _READY_WITHIN).returncode == 0:
+        self._end_processes()
+        if self._starts_again():
             return False
         self.stop()
         self._create()
@@ -75,16 +91,13 @@ class Cluster:
 
     def stop(self) -> None:
         """End the cluster's processes and remove its folder; does nothing when it is not there."""
-        self._forget_dead_processes()
-        if self._data.is_dir():
-            self._kwokctl("delete", "cluster", "--kubeconfig", str(self.kubeconfig))
+        self._end_processes()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.__dict__.pop("api", None)  # the next start has other ports and certificates
 
     def is_ready(self) -> bool:
         """Tell whether the API server and every component run."""
-        pids = self._pids()
-        return bool(pids) and all(_runs_from(pid, self.folder) for pid in pids.values()) and self.api.is_ready()
+        return len(self._processes()) == len(_COMPONENTS) and self.api.is_ready()
 
     def __enter__(self) -> Self:
         self.start()
@@ -99,12 +112,18 @@ class Cluster:
     def _data(self) -> Path:
         return self.folder / "kwok/clusters" / _NAME
 
+    def _starts_again(self) -> bool:
+        if not (self.kubeconfig.is_file() and (self._data / "kwok.yaml").is_file()):
+            return False  # its creation was interrupted
+        self._kwokctl("start", "cluster", "--wait", _READY_WITHIN)
+        return self.is_ready()
+
     def _create(self) -> None:
         self.folder.mkdir(parents=True)
         documents = [self._configuration(), *self._kwok_documents]
         self._config_file.write_text("\n---\n".join(json.dumps(document) for document in documents))
         made = self._kwokctl("create", "cluster", "--wait", _READY_WITHIN, "--kubeconfig", str(self.kubeconfig))
-        if made.returncode != 0:
+        if made.returncode != 0 or not self.is_ready():
             message = f"The embedded cluster did not start.\n{made.stderr}\n{self._log_ends()}"
             self.stop()
             raise EmbeddedClusterError(message)
@@ -121,6 +140,7 @@ class Cluster:
             "options": {
                 "runtime": "binary",
                 "bindAddress": "127.0.0.1",  # kwok's default opens etcd to the network
+                **dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True)),
                 "disableQPSLimits": True,
                 "etcdBinary": str(binary("etcd")),
                 "kubeApiserverBinary": str(binary("kube-apiserver")),
@@ -136,6 +156,8 @@ class Cluster:
                 ),
                 # Taints new nodes "not ready"; lifting it again takes the controller 12 s per 1,000 nodes.
                 _arguments("kube-apiserver", {"disable-admission-plugins": "TaintNodesByCondition"}),
+                # For logs of real nodes, whose names no DNS knows.
+                _arguments("kube-apiserver", {"kubelet-preferred-address-types": "InternalIP"}),
             ],
         }
 
@@ -153,31 +175,54 @@ class Cluster:
             check=False,
         )
 
-    def _pids(self) -> dict[Path, int]:
-        return {file: int(file.read_text()) for file in (self._data / "pids").glob("*.pid")}
+    def _processes(self) -> list[int]:
+        """The components that run: their commands are links in our folder, whatever pid files of a crash say."""
+        return [int(entry.name) for entry in Path("/proc").iterdir() if _runs_from(entry, self._data / "bin")]
 
-    def _forget_dead_processes(self) -> None:
-        """Remove the pid files of ended processes: after a reboot the number may be another process."""
-        for file, pid in self._pids().items():
-            if not _runs_from(pid, self.folder):
-                file.unlink()
+    def _end_processes(self) -> None:
+        """Kill at once: etcd's data survives it, and an orderly end takes the API server many seconds."""
+        while processes := self._processes():
+            for process in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            time.sleep(0.05)
+        for file in (self._data / "pids").glob("*"):
+            file.unlink()  # kwokctl would take the number for a running component
 
     def _log_ends(self) -> str:
         logs = sorted((self._data / "logs").glob("*.log"))
         return "\n".join(f"--- {log.name}\n" + "\n".join(log.read_text().splitlines()[-5:]) for log in logs)
 
 
+def _free_ports(count: int) -> range:
+    """A block of free ports, aligned so that two clusters started at once have the same block or none in common."""
+    while True:
+        start = random.choice(_PORT_RANGE[::count])
+        ports = range(start, start + count)
+        if all(_is_free(port) for port in ports):
+            return ports
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return True
+    return False
+
+
 def _arguments(component: str, values: Mapping[str, str]) -> dict[str, Any]:
     return {"name": component, "extraArgs": [{"key": key, "value": value} for key, value in values.items()]}
 
 
-def _runs_from(pid: int, folder: Path) -> bool:
-    """Tell whether this process was started from `folder` (its command is a link in there)."""
+def _runs_from(process: Path, folder: Path) -> bool:
+    """Tell whether this entry of /proc is a process whose command is in `folder`."""
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+        command = (process / "cmdline").read_bytes().split(b"\0")[0]
     except OSError:
         return False
-    return Path(os.fsdecode(command)).is_relative_to(folder)
+    return process.name.isdigit() and Path(os.fsdecode(command)).is_relative_to(folder)
 
 
 def main() -> int:
