@@ -7,7 +7,9 @@ import json
 import sys
 import tarfile
 
-from registries import INDEX, MANIFEST, UNKNOWN, Reply
+from registries import UNKNOWN, Reply
+
+from tools.images import INDEX, MANIFEST
 
 if sys.version_info >= (3, 14):
     from compression import zstd

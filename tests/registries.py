@@ -1,7 +1,5 @@
-"""Registries for tests: a scripted one that misbehaves as told, and how to put an image into a real one."""
+"""A registry for tests that misbehaves as told; `tools.registry` has a real one."""
 
-import hashlib
-import json
 import ssl
 import threading
 from collections.abc import Callable, Mapping
@@ -9,10 +7,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
-import requests
+from tools.images import MANIFEST
 
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
@@ -84,49 +80,3 @@ class ScriptedRegistry:
 
     def asked(self) -> list[str]:
         return [f"{request.method} {request.path}" for request in self.requests]
-
-
-class Pusher:
-    """Puts tiny images into a real registry; `session` carries login and CA."""
-
-    def __init__(self, url: str, session: requests.Session) -> None:
-        self._url = url
-        self._session = session
-
-    def push_image(self, repository: str, tag: str) -> str:
-        """The digest of the manifest that `tag` now names."""
-        return self._put_manifest(repository, tag, MANIFEST, self._image(repository, tag))
-
-    def push_index(self, repository: str, tag: str) -> str:
-        """The digest of an index with one image, which `tag` now names."""
-        image = self._image(repository, tag)
-        digest = self._put_manifest(repository, _digest(image), MANIFEST, image)
-        entry = {"mediaType": MANIFEST, "digest": digest, "size": len(image)}
-        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}
-        return self._put_manifest(repository, tag, INDEX, json.dumps(index).encode())
-
-    def _image(self, repository: str, tag: str) -> bytes:
-        config = json.dumps({"architecture": "amd64", "os": "linux", "tag": tag}).encode()
-        self._put_blob(repository, config)
-        descriptor = {
-            "mediaType": "application/vnd.oci.image.config.v1+json",
-            "digest": _digest(config),
-            "size": len(config),
-        }
-        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor, "layers": []}
-        return json.dumps(manifest).encode()
-
-    def _put_blob(self, repository: str, content: bytes) -> None:
-        upload = self._session.post(f"{self._url}/v2/{repository}/blobs/uploads/")
-        upload.raise_for_status()
-        location = requests.compat.urljoin(upload.url, upload.headers["Location"])
-        self._session.put(location, params={"digest": _digest(content)}, data=content).raise_for_status()
-
-    def _put_manifest(self, repository: str, version: str, media_type: str, content: bytes) -> str:
-        url = f"{self._url}/v2/{repository}/manifests/{version}"
-        self._session.put(url, data=content, headers={"Content-Type": media_type}).raise_for_status()
-        return _digest(content)
-
-
-def _digest(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -15,12 +15,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import trustme
-from registries import DIGEST, INDEX, MANIFEST, PRESENT, UNKNOWN, Reply, ScriptedRegistry
+from registries import DIGEST, PRESENT, UNKNOWN, Reply, ScriptedRegistry
 
 import kmm.registry_http
 from kmm.docker_config import DockerConfig
 from kmm.errors import RegistryError
 from kmm.registry import ImageRequest, check_images
+from tools.images import INDEX, MANIFEST
 
 PING = Reply(200, {"Content-Type": "application/json"}, b"{}")
 HTML = Reply(200, {"Content-Type": "text/html"}, b"<html>hello</html>")

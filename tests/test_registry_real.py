@@ -11,12 +11,13 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
-from registries import Pusher, Reply, ScriptedRegistry
+from registries import Reply, ScriptedRegistry
 
 from kmm.docker_config import DockerConfig
 from kmm.errors import RegistryError
 from kmm.registry import ImageRequest, check_images
 from tools.bootstrap import ensure
+from tools.images import Pusher
 from tools.registry import Registry
 
 pytestmark = pytest.mark.engine

@@ -37,6 +37,11 @@ class Registry:
         return found[1] if found else ""
 
     @property
+    def pid(self) -> int | None:
+        """The process, None when it was not started here."""
+        return self._process.pid if self._process else None
+
+    @property
     def log(self) -> str:
         """What the registry wrote so far, its requests among it."""
         return self._log_file.read_text()
@@ -52,6 +57,7 @@ class Registry:
                 env=tool_environment(self._tools) | {"OTEL_TRACES_EXPORTER": "none"},
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # the demo's outlives its terminal
             )
         deadline = time.monotonic() + _READY_WITHIN_SECONDS
         while not self.host:
