@@ -18,6 +18,7 @@ from tools.real.packages import archive
 DEBIAN_IMAGE: Final = f"{REGISTRY}/debian:bookworm"
 BUILDER_IMAGE: Final = f"{REGISTRY}/builder:1"
 SIGNER_IMAGE: Final = f"{REGISTRY}/signer:1"
+SAMPLE_SOURCE_IMAGE: Final = f"{REGISTRY}/sample-source:1"
 DEVICE_PLUGIN_IMAGE: Final = f"{REGISTRY}/device-plugin:1"
 
 _PAUSE: Final = """\
@@ -51,6 +52,7 @@ class _Recipe:
 _RECIPES: Final = (
     _Recipe(BUILDER_IMAGE, CHECKOUT / "loader-image/builder", ("buildah",)),
     _Recipe(SIGNER_IMAGE, CHECKOUT / "loader-image/signer", ("linux-kbuild-6.1", "skopeo", "umoci")),
+    _Recipe(SAMPLE_SOURCE_IMAGE, CHECKOUT / "loader-image/sample", ()),
     _Recipe(DEVICE_PLUGIN_IMAGE, CHECKOUT / "tests/node/device-plugin", ("python3-grpcio",)),
 )
 

@@ -56,8 +56,7 @@ class Archive:
 
     def versions(self, packages: Iterable[str]) -> str:
         """Return what apt would install now for `packages`, by name and version; part of the cache's keys."""
-        names = [name for name in packages if "=" not in name]
-        lines = _output("apt-cache", "policy", *names).splitlines()
+        lines = _output("apt-cache", "policy", *packages).splitlines()
         return "\n".join(line.strip() for line in lines if not line.startswith(" ") or "Candidate:" in line)
 
 
