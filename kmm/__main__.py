@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from kmm.commands.explain import explain
 from kmm.commands.plan import plan
 from kmm.commands.preflight import preflight
 from kmm.commands.render import render
@@ -26,6 +27,7 @@ app.command()(render)
 app.command()(preflight)
 app.command()(schema)
 app.command()(status)
+app.command()(explain)
 
 
 def main() -> None:

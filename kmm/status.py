@@ -116,15 +116,11 @@ def skipped_rows(plan: Plan) -> Iterator[Row]:
     """Modules that no node is for, and kernels that a Module can't be on, with the reason."""
     for module in plan.modules:
         if not module.kernels:
-            yield _skipped_row(module.module.key, "", _NO_NODE, ())
+            yield Row(module.module.key, ROLE_MODULE_LOADER, "", "", "", _NO_NODE, ())
         for kernel in module.kernels:
             if kernel.reason is not None:
-                yield _skipped_row(module.module.key, kernel.version, kernel.reason, kernel.nodes)
-
-
-def _skipped_row(module: str, kernel: str, reason: str, nodes: Iterable[str]) -> Row:
-    left_out = tuple(Outcome(node, State.LEFT_OUT, reason) for node in nodes)
-    return Row(module, ROLE_MODULE_LOADER, kernel, daemon_set="", stack="", note=reason, nodes=left_out)
+                left_out = tuple(Outcome(node, State.LEFT_OUT, kernel.reason) for node in kernel.nodes)
+                yield Row(module.module.key, ROLE_MODULE_LOADER, kernel.version, "", "", "", left_out)
 
 
 def _row(target: Target, daemon_set: DaemonSet | None, nodes: Mapping[str, Node], pods: Sequence[Pod]) -> Row:

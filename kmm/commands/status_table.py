@@ -1,5 +1,6 @@
 """How Modules fare, as a table for people; on a terminal one that changes in place."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -9,10 +10,12 @@ from rich.table import Table
 
 from kmm.commands.tables import new_console, new_table, print_table
 from kmm.names import ROLE_DEVICE_PLUGIN
-from kmm.rollout import Outcome, State
+from kmm.rollout import State
 from kmm.status import Row
 
-_SHOWN_NODES: Final = 5
+_SHOWN_NODES: Final = 3
+_SHOWN_LINES: Final = 5
+_WORTH_A_LOOK: Final = (State.FAILED, State.WAITING, State.LEFT_OUT)
 
 
 @contextmanager
@@ -46,17 +49,16 @@ def _style(row: Row) -> str:
 
 def _why_not(row: Row) -> str:
     """The note, then what is worth a look first: pods that failed, those that wait, nodes that take no pods."""
-    order = (State.FAILED, State.WAITING, State.LEFT_OUT)
-    others = sorted((one for one in row.nodes if one.state in order), key=lambda one: order.index(one.state))
-    told = [one for one in others if one.words != row.note]
-    more = [f"and {len(told) - _SHOWN_NODES} more nodes"] if len(told) > _SHOWN_NODES else []
-    return "\n".join([*([_note(row)] if row.note else []), *map(_line, told[:_SHOWN_NODES]), *more])
+    alike: dict[tuple[int, str], list[str]] = defaultdict(list)
+    for outcome in row.nodes:
+        if outcome.state in _WORTH_A_LOOK:
+            alike[_WORTH_A_LOOK.index(outcome.state), outcome.words].append(outcome.node)
+    lines = [f"{_names(nodes)}: {words}" for (_, words), nodes in sorted(alike.items())]
+    more = [f"and {len(lines) - _SHOWN_LINES} more"] if len(lines) > _SHOWN_LINES else []
+    return "\n".join([*([row.note] if row.note else []), *lines[:_SHOWN_LINES], *more])
 
 
-def _note(row: Row) -> str:
-    skipped = [one.node for one in row.nodes if one.words == row.note]
-    return f"{row.note} ({len(skipped)} nodes)" if skipped else row.note
-
-
-def _line(outcome: Outcome) -> str:
-    return f"{outcome.node}: {outcome.words}"
+def _names(nodes: Sequence[str]) -> str:
+    if len(nodes) <= _SHOWN_NODES:
+        return ", ".join(nodes)
+    return f"{', '.join(nodes[:_SHOWN_NODES])} and {len(nodes) - _SHOWN_NODES} more"
