@@ -45,7 +45,7 @@ def _builder_warnings(builds: Sequence[ResolvedKernel], builder: Builder) -> Ite
 
 def _jobs(plan: Plan) -> Iterator[tuple[ResolvedKernel, JobType]]:
     for module in plan.modules:
-        for kernel in module.kernels:
+        for kernel in (*module.kernels, *module.future):
             for action in kernel.actions:
                 if kernel.resolved is not None and action in _JOB_TYPES:
                     yield kernel.resolved, _JOB_TYPES[action]

@@ -51,7 +51,7 @@ def job_inputs(plan: Plan) -> tuple[JobInput, ...]:
     found = {
         one
         for module in plan.modules
-        for kernel in module.kernels
+        for kernel in (*module.kernels, *module.future)
         if kernel.resolved is not None
         for one in _kernel_inputs(kernel.resolved, kernel.actions)
     }

@@ -22,7 +22,7 @@ _compiled = lru_cache(maxsize=1024)(compile_regexp)
 class ResolvedKernel:
     """One Module on one kernel, all defaults merged and all variables expanded.
 
-    `release` is the kernel's own name for itself (`uname -r`), also that of its folder in /lib/modules; `kernel`
+    `pinned_image` is `image` with the digest to deploy, if one is pinned. `release` is the kernel's own name for itself (`uname -r`), also that of its folder in /lib/modules; `kernel`
     is the same without a trailing `+`, which names, labels and variables go by.
     """
 
@@ -34,6 +34,7 @@ class ResolvedKernel:
     sign: Sign | None
     registry_tls: TLSOptions
     in_tree_module_to_remove: str | None
+    pinned_image: str | None = None
 
     @property
     def kernel(self) -> str:

@@ -22,6 +22,7 @@ MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "kmm"
 INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
 UNLOAD_POLICY_ANNOTATION: Final = f"{API_GROUP}/unload-policy"
+FUTURE_KERNELS_ANNOTATION: Final = f"{API_GROUP}/future-kernels"
 TEMPLATE_HASH_ANNOTATION: Final = f"{API_GROUP}/template-hash"
 
 ROLE_MODULE_LOADER: Final = "module-loader"

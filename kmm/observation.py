@@ -1,36 +1,92 @@
-"""Everything that is read before anything is decided. The reads that need nothing of each other run side by side."""
+"""Everything that is read before anything is declared. Reads that need nothing of each other run side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from kmm.cluster import connect
 from kmm.cluster.client import Cluster
+from kmm.errors import PlanError
+from kmm.image_rules import images_to_check
+from kmm.job_checks import job_problems
+from kmm.job_inputs import JobInput, ObjectKey, ObjectKind, job_inputs, missing_inputs
+from kmm.jobs import JobSettings
 from kmm.loading import Loaded, load_modules
+from kmm.manifests import JobInputs
+from kmm.manifests.build import dockerfile_text
 from kmm.nodes import Node
-from kmm.plan import Images
-from kmm.settings import Settings
+from kmm.plan import Images, Plan, make_plan
+from kmm.pull_secrets import image_request, named_secrets, read_pull_secrets
+from kmm.registry import check_images
+from kmm.settings import ImageCheck, Settings
 from kmm.workloads import DaemonSet
+
+_READS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a run goes by. `identity` is the cluster's."""
+    """What a run goes by. `identity` is the cluster's; `job_uids` are by namespace and name."""
 
     loaded: Loaded
     cluster: Cluster
     identity: str
     nodes: Sequence[Node]
     daemon_sets: Sequence[DaemonSet]
-    images: Images
+    job_uids: Mapping[tuple[str, str], str]
 
 
 def observe(settings: Settings) -> Observation:
-    """Read Module files, cluster and registries. Raises KmmError when any read fails: never a partial answer."""
+    """Read Module files and the cluster. Raises KmmError when any read fails: never a partial answer."""
     loaded = load_modules(settings.modules)
     cluster = connect(settings.kubeconfig, settings.context)
     with ThreadPoolExecutor() as pool:
         identity = pool.submit(cluster.identity)
         nodes = pool.submit(cluster.nodes)
         daemon_sets = pool.submit(cluster.daemon_sets)
-    return Observation(loaded, cluster, identity.result(), nodes.result(), daemon_sets.result(), Images())
+        jobs = pool.submit(cluster.job_uids)
+    return Observation(loaded, cluster, identity.result(), nodes.result(), daemon_sets.result(), jobs.result())
+
+
+def observe_images(settings: Settings, observed: Observation) -> Images:
+    """Ask the registries. Raises RegistryError for anything but a plain yes or no, ClusterError for their logins."""
+    if settings.image_check is not ImageCheck.REGISTRY:
+        return Images(assume_present=settings.image_check is ImageCheck.ASSUME_PRESENT)
+    plan = make_plan(observed.loaded.modules, observed.nodes, Images(), settings.future_kernels)
+    wanted = list(images_to_check(plan, check_all=settings.require_images or settings.pin_digests))
+    secrets = read_pull_secrets(observed.cluster, named_secrets(kernel.module for kernel, _ in wanted))
+    return Images(check_images(image_request(kernel, image, secrets) for kernel, image in wanted))
+
+
+def observe_job_inputs(settings: JobSettings, plan: Plan, cluster: Cluster, nodes: Sequence[Node]) -> JobInputs:
+    """Read what the Jobs of the plan are made of.
+
+    Raises PlanError with every ConfigMap, Secret and key that is missing, and every Job that no node can take: such a
+    Job would wait out its time limit.
+    """
+    wanted = job_inputs(plan)
+    keys = sorted({one.object for one in wanted})
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        data = dict(zip(keys, pool.map(lambda key: _read(cluster, key), keys), strict=True))
+    _refuse(wanted, data, job_problems(plan, settings, nodes))
+    return JobInputs(
+        settings,
+        {
+            (key.namespace, key.name): text
+            for key, found in data.items()
+            if key.kind is ObjectKind.CONFIG_MAP and found is not None and (text := dockerfile_text(found)) is not None
+        },
+    )
+
+
+def _read(cluster: Cluster, key: ObjectKey) -> Mapping[str, str] | None:
+    read = cluster.config_map if key.kind is ObjectKind.CONFIG_MAP else cluster.secret
+    return read(key.namespace, key.name)
+
+
+def _refuse(
+    wanted: Iterable[JobInput], data: Mapping[ObjectKey, Mapping[str, str] | None], problems: Iterable[str]
+) -> None:
+    found = {key: None if fields is None else frozenset(fields) for key, fields in data.items()}
+    if everything := [*missing_inputs(wanted, found), *problems]:
+        raise PlanError("\n".join(everything))

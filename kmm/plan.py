@@ -8,14 +8,14 @@ hand, another kernel or a change of the Module takes a node out.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from kmm.definition import Module
 from kmm.errors import PlanError
 from kmm.kernel import trim_kernel_version
 from kmm.mapping import ResolvedKernel, resolve, version_selector
-from kmm.names import KERNEL_LABEL, label_value
+from kmm.names import FUTURE_KERNELS_ANNOTATION, KERNEL_LABEL, label_value
 from kmm.nodes import CORDON, Node, selected, untolerated_taint
 
 
@@ -57,10 +57,11 @@ class KernelPlan:
 
 @dataclass(frozen=True)
 class ModulePlan:
-    """A Module and its kernels, sorted by version."""
+    """A Module and its kernels, sorted by version; `future` are those that no node of it runs yet."""
 
     module: Module
     kernels: tuple[KernelPlan, ...]
+    future: tuple[KernelPlan, ...] = ()
 
 
 @dataclass(frozen=True, order=True)
@@ -89,26 +90,27 @@ class Plan:
         }
 
 
-def make_plan(modules: Iterable[Module], nodes: Iterable[Node], images: Images) -> Plan:
+def make_plan(
+    modules: Iterable[Module], nodes: Iterable[Node], images: Images, future_kernels: Iterable[str] = ()
+) -> Plan:
     """Decide for each Module and kernel what is to be done.
 
-    Never fails for a single Module or node: what cannot be done is in the plan with its reason.
+    `future_kernels` are planned for images alone, with those of each Module's annotation. Never fails for a single
+    Module or node: what cannot be done is in the plan with its reason.
     """
     by_name = sorted(nodes, key=lambda node: node.name)
     kernels = _group_by_kernel(node for node in by_name if node.kernel_version)
     guarded = frozenset(node.name for node in by_name if _is_guarded(node))
+    future_kernels = tuple(future_kernels)
     ordered = sorted(modules, key=lambda module: (module.metadata.namespace, module.metadata.name))
     uses = [_used_nodes(module, kernels, guarded) for module in ordered]
     return Plan(
-        modules=tuple(ModulePlan(use.module, _plan_kernels(use, images)) for use in uses),
+        modules=tuple(
+            ModulePlan(use.module, _plan_kernels(use, images), _plan_future(use, images, future_kernels))
+            for use in uses
+        ),
         ignored=_ignored(by_name, uses),
     )
-
-
-def required_images(modules: Iterable[Module], nodes: Iterable[Node]) -> tuple[ResolvedKernel, ...]:
-    """What the plan of these will ask about images: each Module on each of its kernels that a mapping takes."""
-    plan = make_plan(modules, nodes, Images())
-    return tuple(kernel.resolved for module in plan.modules for kernel in module.kernels if kernel.resolved is not None)
 
 
 def _group_by_kernel(nodes: Iterable[Node]) -> dict[str, list[Node]]:
@@ -185,19 +187,29 @@ def _plan_kernels(use: _UsedNodes, images: Images) -> tuple[KernelPlan, ...]:
     )
 
 
+def _plan_future(use: _UsedNodes, images: Images, kernels: Iterable[str]) -> tuple[KernelPlan, ...]:
+    own = use.module.metadata.annotations.get(FUTURE_KERNELS_ANNOTATION, "").replace(",", " ").split()
+    plans = (_plan_kernel(use.module, kernel, (), images, None) for kernel in sorted({*kernels, *own}))
+    return tuple(
+        replace(plan, actions=tuple(action for action in plan.actions if action is not Action.LOAD))
+        for plan in plans
+        if plan.version not in use.kernels
+    )
+
+
 def _plan_kernel(
     module: Module, kernel: str, nodes: Sequence[Node], images: Images, obstacle: str | None
 ) -> KernelPlan:
     names = tuple(node.name for node in nodes)
     try:
-        resolved = resolve(module, min(node.kernel_version for node in nodes))
+        resolved = resolve(module, min((node.kernel_version for node in nodes), default=kernel))
     except PlanError as error:
         resolved, obstacle = None, obstacle or str(error)
     if obstacle is None and resolved is None:
         obstacle = "no kernel mapping matches"
     if obstacle is not None or resolved is None:
-        return KernelPlan(kernel, names, None, (), obstacle)
-    return KernelPlan(kernel, names, resolved, _actions(resolved, images))
+        return KernelPlan(trim_kernel_version(kernel), names, None, (), obstacle)
+    return KernelPlan(resolved.kernel, names, resolved, _actions(resolved, images))
 
 
 def _actions(resolved: ResolvedKernel, images: Images) -> tuple[Action, ...]:

@@ -12,8 +12,8 @@ from kmm.image_layers import ModuleSearch, search_images
 from kmm.mapping import ResolvedKernel, version_selector
 from kmm.nodes import Node
 from kmm.plan import Action, Images, KernelPlan, make_plan
-from kmm.pull_secrets import PullSecrets
-from kmm.registry import ImageRequest, check_images
+from kmm.pull_secrets import PullSecrets, image_request
+from kmm.registry import check_images
 from kmm.registry_errors import HostError
 
 
@@ -43,7 +43,9 @@ def check_readiness(
     resolved = [plan.resolved for _, plan in _plans(ordered, wanted, Images()) if plan.resolved is not None]
     images = Images(
         check_images(
-            _request(kernel, image, pull_secrets) for kernel in resolved for image in (kernel.image, kernel.build_image)
+            image_request(kernel, image, pull_secrets)
+            for kernel in resolved
+            for image in (kernel.image, kernel.build_image)
         )
     )
     plans = list(_plans(ordered, wanted, images))
@@ -61,16 +63,6 @@ def _plans(modules: Iterable[Module], kernels: Iterable[str], images: Images) ->
         nodes = [Node(name=kernel, labels=labels, kernel_version=kernel) for kernel in kernels]
         for plan in make_plan([module], nodes, images).modules[0].kernels:
             yield module, plan
-
-
-def _request(kernel: ResolvedKernel, image: str, pull_secrets: PullSecrets) -> ImageRequest:
-    secret = kernel.module.spec.image_repo_secret
-    return ImageRequest(
-        image,
-        kernel.registry_tls.insecure,
-        kernel.registry_tls.insecure_skip_tls_verify,
-        pull_secrets.get((kernel.module.metadata.namespace, secret.name)) if secret else None,
-    )
 
 
 def _source_image(plan: KernelPlan) -> str | None:
@@ -95,7 +87,7 @@ def _search(plan: KernelPlan, images: Images, pull_secrets: PullSecrets) -> Modu
     if plan.resolved is None or image is None or not images.exists(image):
         return None
     folder = _module_folder(plan.resolved)
-    return None if folder is None else ModuleSearch(_request(plan.resolved, image, pull_secrets), folder)
+    return None if folder is None else ModuleSearch(image_request(plan.resolved, image, pull_secrets), folder)
 
 
 def _unsearched(module: Module, plan: KernelPlan, images: Images) -> Readiness:

@@ -23,27 +23,45 @@ from kmm.declaration import (
     refuse_strangers,
     unwanted,
 )
+from kmm.errors import PlanError
+from kmm.image_rules import image_problems, pin_digests
 from kmm.manifests import Manifest, ModuleManifests, module_manifests
-from kmm.observation import Observation, observe
+from kmm.observation import Observation, observe, observe_images, observe_job_inputs
 from kmm.outputs import stack_outputs
 from kmm.plan import Plan, make_plan
 from kmm.resources.departures import Departures
-from kmm.resources.kernel_module import KernelModule, NodeState
+from kmm.resources.job_log import job_log_hook
+from kmm.resources.kernel_module import JobSupport, KernelModule, NodeState
 from kmm.resources.node_labels import NodeLabels, node_labels_args
 from kmm.resources.rollout import Rollout
 from kmm.rollout import is_settled
-from kmm.settings import Settings, read_settings
+from kmm.settings import Settings, read_settings, setting_warnings
 
 
 async def run() -> dict[str, Any]:
     """Declare everything and return the stack's outputs. Raises KmmError before anything is declared."""
     settings = read_settings(pulumi.get_project())
     observed = observe(settings)
-    plan = make_plan(observed.loaded.modules, observed.nodes, observed.images)
-    modules = [module_manifests(module) for module in plan.modules]
+    plan = _plan(settings, observed)
+    inputs = observe_job_inputs(settings.jobs, plan, observed.cluster, observed.nodes)
+    modules = [module_manifests(module, inputs) for module in plan.modules]
     owner = await _stack_owner(observed, _daemon_sets(modules))
     _Declaration(settings, observed, owner).declare(plan, modules)
     return stack_outputs(plan)
+
+
+def _plan(settings: Settings, observed: Observation) -> Plan:
+    """The plan, with its warnings told. Raises PlanError for images that the settings require and nobody makes."""
+    images = observe_images(settings, observed)
+    plan = make_plan(observed.loaded.modules, observed.nodes, images, settings.future_kernels)
+    problems = image_problems(
+        plan, images, require_images=settings.require_images, require_future=settings.require_future_kernels
+    )
+    if problems.errors:
+        raise PlanError("\n".join(problems.errors))
+    for warning in (*observed.loaded.warnings, *problems.warnings, *setting_warnings(settings, plan)):
+        pulumi.log.warn(str(warning))
+    return pin_digests(plan, images, observed.daemon_sets) if settings.pin_digests else plan
 
 
 async def _stack_owner(observed: Observation, declared: Sequence[Manifest]) -> str:
@@ -78,9 +96,10 @@ class _Declaration:
         departures = self._departures(modules)
         nodes = NodeState(self._kernel_labels(plan, departures), departures)
         provider = self._provider()
+        jobs = JobSupport(job_log_hook(self._observed.cluster), self._observed.job_uids)
         after: list[pulumi.Resource] = []
         for module in modules:
-            component = KernelModule(module, self._owner, nodes, pulumi.ResourceOptions(provider=provider))
+            component = KernelModule(module, self._owner, nodes, jobs, pulumi.ResourceOptions(provider=provider))
             after += component.device_plugins
             for kernel in module.kernels:
                 name = kernel.loader["metadata"]["name"]

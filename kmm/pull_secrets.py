@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from kmm.cluster.client import Cluster
 from kmm.definition import Module
 from kmm.docker_config import DockerConfig
+from kmm.mapping import ResolvedKernel
+from kmm.registry import ImageRequest
 
 PullSecrets = Mapping[tuple[str, str], DockerConfig]  # by namespace and name
 
@@ -30,3 +32,14 @@ def read_pull_secrets(cluster: Cluster, secrets: Iterable[tuple[str, str]]) -> d
         for secret, data in found.items()
         if data is not None
     }
+
+
+def image_request(kernel: ResolvedKernel, image: str, secrets: PullSecrets) -> ImageRequest:
+    """How a registry is asked for an image of a Module."""
+    secret = kernel.module.spec.image_repo_secret
+    return ImageRequest(
+        image,
+        kernel.registry_tls.insecure,
+        kernel.registry_tls.insecure_skip_tls_verify,
+        secrets.get((kernel.module.metadata.namespace, secret.name)) if secret else None,
+    )

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
@@ -13,7 +13,9 @@ from pydantic.alias_generators import to_camel
 
 from kmm.duration import Duration
 from kmm.errors import SettingsError
-from kmm.jobs import Builder, BuildSettings, SignSettings
+from kmm.job_checks import job_warnings
+from kmm.jobs import Builder, BuildSettings, JobSettings, SignSettings
+from kmm.plan import Plan
 from kmm.rollout import allowed_unready
 
 
@@ -58,6 +60,11 @@ class Settings(_Settings):
     build: BuildSettings = BuildSettings()
     sign: SignSettings = SignSettings()
 
+    @property
+    def jobs(self) -> JobSettings:
+        """The settings of build and sign Jobs."""
+        return JobSettings(builder=self.builder, build=self.build, sign=self.sign)
+
 
 def read_settings(project: str, environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of the running stack.
@@ -76,6 +83,14 @@ def read_settings(project: str, environment: Mapping[str, str] = os.environ) -> 
         return Settings.model_validate(own)
     except ValidationError as error:
         raise SettingsError("\n".join(_problem(project, one) for one in error.errors())) from error
+
+
+def setting_warnings(settings: Settings, plan: Plan) -> Iterator[str]:
+    """What to look at in the settings, for what is planned."""
+    if settings.image_check is not ImageCheck.REGISTRY:
+        taken = settings.image_check.removeprefix("assume-")
+        yield f"kmm:imageCheck is {settings.image_check}: no registry was asked, images are taken for {taken}"
+    yield from (f"{warning.field}: {warning.message}" for warning in job_warnings(plan, settings.jobs))
 
 
 def _parsed(text: str) -> Any:  # noqa: ANN401 (pydantic judges it)

@@ -18,6 +18,14 @@ class _Owner(Wire):
     name: str
 
 
+class Identity(Wire):
+    """Which object, and which of those that bore its name."""
+
+    name: str
+    namespace: str
+    uid: str
+
+
 class _Metadata(Wire):
     name: str
     namespace: str
@@ -40,6 +48,7 @@ class _DaemonSet(Wire):
     node_selector: Nullable[dict[str, str]] = Field(
         default_factory=dict, validation_alias=AliasPath("spec", "template", "spec", "nodeSelector")
     )
+    image: str = Field("", validation_alias=AliasPath("spec", "template", "spec", "containers", 0, "image"))
     status: _DaemonSetStatus = _DaemonSetStatus()
 
 
@@ -95,6 +104,14 @@ class _DaemonSetList(_List):
     items: tuple[_DaemonSet, ...] | None
 
 
+class _AnyKind(Wire):
+    metadata: Identity
+
+
+class _AnyKindList(_List):
+    items: tuple[_AnyKind, ...] | None
+
+
 class _PodList(_List):
     items: tuple[_Pod, ...] | None
 
@@ -106,6 +123,12 @@ def parse_daemon_sets(body: bytes) -> Page[DaemonSet]:
     """One page of `GET /apis/apps/v1/daemonsets`. Raises ClusterError if it is not that."""
     found = _parsed(_DaemonSetList, body)
     return Page(tuple(map(_daemon_set, found.items or ())), found.continue_token)
+
+
+def parse_identities(body: bytes) -> Page[Identity]:
+    """One page of a list of any kind. Raises ClusterError if it is not that."""
+    found = _parsed(_AnyKindList, body)
+    return Page(tuple(one.metadata for one in found.items or ()), found.continue_token)
 
 
 def parse_pods(body: bytes) -> Page[Pod]:
@@ -140,6 +163,7 @@ def _daemon_set(wire: _DaemonSet) -> DaemonSet:
         name=metadata.name,
         labels=metadata.labels,
         node_selector=wire.node_selector,
+        image=wire.image,
         template_hash=metadata.annotations.get(TEMPLATE_HASH_ANNOTATION, ""),
         unloads=metadata.annotations.get(UNLOAD_POLICY_ANNOTATION) != "Never",
         template=metadata.annotations.get(_TEMPLATE_ANNOTATION, ""),

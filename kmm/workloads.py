@@ -17,6 +17,7 @@ class DaemonSet:
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     node_selector: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
     template_hash: str = ""
     unloads: bool = True
     template: str = ""

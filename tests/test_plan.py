@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kmm.mapping import find_mapping, version_selector
 from kmm.names import KERNEL_LABEL, label_value
-from kmm.plan import Action, IgnoredNode, Images, make_plan, required_images
+from kmm.plan import Action, IgnoredNode, Images, make_plan
 
 KERNEL = "5.14.0-70.el9.x86_64"
 OTHER = "6.0.15-300.fc37.x86_64"
@@ -171,12 +171,6 @@ def test_actions_make_what_is_absent(container, digests, actions):
 def test_images_nobody_asked_for_are_as_assumed(present, actions):
     (kernel,) = plan_one(module(container=BOTH), [node()], Images(assume_present=present)).modules[0].kernels
     assert list(kernel.actions) == actions
-
-
-def test_images_are_required_for_each_kernel_that_a_mapping_takes():
-    nodes = [node("a", KERNEL), node("b", OTHER), node("c", "4.18.0")]
-    found = required_images([module(mappings=[{"regexp": "el9"}, {"regexp": "fc37"}])], nodes)
-    assert [resolved.kernel for resolved in found] == [KERNEL, OTHER]
 
 
 KERNELS = st.sampled_from(

@@ -13,7 +13,7 @@ from kmm.names import MANAGED_BY, MANAGED_BY_LABEL, ROLE_LABEL
 from kmm.node_list import parse_page, sorted_nodes
 from kmm.nodes import LabelChange, Node
 from kmm.wire import Nullable, Page, Wire
-from kmm.workload_list import parse_daemon_sets, parse_deleted_pod, parse_pods
+from kmm.workload_list import parse_daemon_sets, parse_deleted_pod, parse_identities, parse_pods
 from kmm.workloads import DaemonSet, Pod
 
 T = TypeVar("T")
@@ -63,21 +63,43 @@ class Cluster:
         found = self._list("/apis/apps/v1/daemonsets", query, parse_daemon_sets)
         return tuple(sorted(found, key=lambda daemon_set: (daemon_set.namespace, daemon_set.name)))
 
+    def job_uids(self) -> dict[tuple[str, str], str]:
+        """The UID of each Job of this project, by namespace and name."""
+        query = {"labelSelector": f"{MANAGED_BY_LABEL}={MANAGED_BY}"}
+        found = self._list("/apis/batch/v1/jobs", query, parse_identities)
+        return {(one.namespace, one.name): one.uid for one in found}
+
     def pods(self, *roles: str) -> tuple[Pod, ...]:
         """The pods of all Modules in these roles (`module-loader`, `device-plugin`)."""
         return tuple(self._list("/api/v1/pods", {"labelSelector": f"{ROLE_LABEL} in ({','.join(roles)})"}, parse_pods))
 
     def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """The data of a Secret, its values in base64; None if there is none of that name."""
-        path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
+        return self._data("Secret", f"/api/v1/namespaces/{namespace}/secrets/{name}")
+
+    def config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """The data of a ConfigMap; None if there is none of that name."""
+        return self._data("ConfigMap", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+
+    def log_of_job(self, namespace: str, job: str, lines: int) -> str:
+        """The end of the logs of a Job's pods; empty if it has none."""
+        query = {"labelSelector": f"job-name={job}"}
+        pods = self._list(f"/api/v1/namespaces/{namespace}/pods", query, parse_pods)
+        tails = (
+            self._connection.text(f"/api/v1/namespaces/{namespace}/pods/{pod.name}/log", {"tailLines": lines})
+            for pod in pods
+        )
+        return "\n".join(tail.rstrip() for tail in tails)
+
+    def _data(self, kind: str, path: str) -> Mapping[str, str] | None:
         try:
-            return _Secret.model_validate_json(self._connection.get(path)).data
+            return _DataObject.model_validate_json(self._connection.get(path)).data
         except ApiStatusError as error:
             if error.status != 404:
                 raise
             return None
         except ValidationError:
-            raise ClusterError(f"GET {path}: the answer is no Secret ({self})") from None
+            raise ClusterError(f"GET {path}: the answer is no {kind} ({self})") from None
 
     def deleted_pods(self, role: str, seconds: int) -> Iterator[Pod | None]:
         """Pods in this role as they go, with their last status, for so many seconds. First None: the watch is on."""
@@ -153,8 +175,8 @@ class _Namespace(Wire):
     uid: str = Field(min_length=1, validation_alias=AliasPath("metadata", "uid"))
 
 
-class _Secret(Wire):
-    kind: Literal["Secret"]
+class _DataObject(Wire):
+    kind: Literal["ConfigMap", "Secret"]
     data: Nullable[dict[str, str]] = Field(default_factory=dict, repr=False)
 
 

@@ -71,6 +71,13 @@ class Connection:
         """The JSON at `path`. Raises ApiStatusError if the server refuses, else ClusterError."""
         return self._request("GET", path, query or {})
 
+    def text(self, path: str, query: Mapping[str, str | int]) -> str:
+        """The plain text at `path`, such as a log. Raises as `get` does."""
+        response = self._send("GET", f"{path}?{urlencode(query)}", None)
+        if response.status >= 300:
+            raise ApiStatusError(response.status, self._refusal("GET", path, response))
+        return response.data.decode(errors="replace")
+
     def apply(self, path: str, document: object, field_manager: str) -> None:
         """Server-side apply of `document`, taking over fields that others own. Raises as `get` does."""
         query = {"fieldManager": field_manager, "force": "true"}

@@ -1,6 +1,6 @@
 """What `plan` and `render` work on: the same options, read in the same way."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from kmm.definition import Module
-    from kmm.mapping import ResolvedKernel
     from kmm.nodes import Node
     from kmm.plan import Images, Plan
     from kmm.problems import Problem
-    from kmm.registry import ImageRequest
 
 
 class Assumption(StrEnum):
@@ -58,7 +55,7 @@ AssumeImagesOption = Annotated[
     typer.Option(
         "--assume-images",
         help="Take images that a mapping builds or signs for present or missing, without asking.",
-        show_default="ask their registries",
+        show_default="ask their registries; with --nodes: present",
     ),
 ]
 
@@ -76,13 +73,14 @@ class Inputs:
     def plan(self) -> "tuple[Plan, tuple[Problem, ...]]":
         """The plan, and warnings about the Module files. Raises KmmError when anything cannot be read."""
         from kmm.loading import load_modules  # noqa: PLC0415
-        from kmm.plan import make_plan  # noqa: PLC0415
+        from kmm.plan import Images, make_plan  # noqa: PLC0415
 
         if self.nodes is not None and (self.kubeconfig or self.context):
             raise typer.BadParameter("--nodes is read instead of a cluster: leave out --kubeconfig and --context")
         loaded = load_modules(self.modules)
         nodes = self._read_nodes()
-        return make_plan(loaded.modules, nodes, self._read_images(loaded.modules, nodes)), loaded.warnings
+        images = self._read_images(make_plan(loaded.modules, nodes, Images()))
+        return make_plan(loaded.modules, nodes, images), loaded.warnings
 
     def _read_nodes(self) -> "tuple[Node, ...]":
         if self.nodes is not None:
@@ -93,31 +91,27 @@ class Inputs:
 
         return connect(self.kubeconfig, self.context).nodes()
 
-    def _read_images(self, modules: "Iterable[Module]", nodes: "Iterable[Node]") -> "Images":
-        from kmm.plan import Images, required_images  # noqa: PLC0415
+    def _read_images(self, plan: "Plan") -> "Images":
+        """Of images that Jobs would make: others are the user's affair, and nobody asks for them."""
+        from kmm.image_rules import images_to_check  # noqa: PLC0415
+        from kmm.plan import Images  # noqa: PLC0415
 
-        if self.assume_images is not None:
-            return Images(assume_present=self.assume_images is Assumption.PRESENT)
-        requests = list(_image_requests(required_images(modules, nodes)))
-        if not requests:
+        wanted = list(images_to_check(plan))
+        if self.assume_images is not None or not wanted:
+            return Images(assume_present=self.assume_images is not Assumption.MISSING)
+        if self.nodes is not None:
+            typer.echo("Images are taken for present; see also --assume-images missing.", err=True)
             return Images()
+        from kmm.cluster import connect  # noqa: PLC0415
+        from kmm.pull_secrets import image_request, named_secrets, read_pull_secrets  # noqa: PLC0415
         from kmm.registry import check_images  # noqa: PLC0415
 
-        return Images(check_images(requests))
+        cluster = connect(self.kubeconfig, self.context)
+        secrets = read_pull_secrets(cluster, named_secrets(kernel.module for kernel, _ in wanted))
+        return Images(check_images(image_request(kernel, image, secrets) for kernel, image in wanted))
 
 
 def show_warnings(warnings: "Iterable[Problem]") -> None:
     """Prints warnings on stderr, below what was asked for."""
     for warning in warnings:
         typer.echo(warning, err=True)
-
-
-def _image_requests(kernels: "Iterable[ResolvedKernel]") -> "Iterator[ImageRequest]":
-    """The images that Jobs would make: others are the user's affair, and nobody asks for them."""
-    from kmm.registry import ImageRequest  # noqa: PLC0415
-
-    for kernel in kernels:
-        if kernel.build or kernel.sign:
-            images = {kernel.image, kernel.build_image} if kernel.build else {kernel.image}
-            tls = kernel.registry_tls
-            yield from (ImageRequest(image, tls.insecure, tls.insecure_skip_tls_verify) for image in images)

@@ -24,7 +24,7 @@ class JobInputs:
 
 def image_jobs(plan: ModulePlan, inputs: JobInputs) -> ImageJobs:
     """The Jobs for the kernels whose image is to be made. Raises PlanError for one that cannot be."""
-    jobs = {kernel.version: tuple(_jobs(kernel, inputs)) for kernel in plan.kernels}
+    jobs = {kernel.version: tuple(_jobs(kernel, inputs)) for kernel in (*plan.kernels, *plan.future)}
     return {version: found for version, found in jobs.items() if found}
 
 

@@ -1,0 +1,97 @@
+"""What is asked of registries, and what follows from the answers: missing images, pinned digests. Pure."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from kmm.manifests.loader import loader_name
+from kmm.mapping import ResolvedKernel
+from kmm.plan import Action, Images, KernelPlan, Plan
+from kmm.workloads import DaemonSet
+
+
+@dataclass(frozen=True)
+class ImageProblems:
+    """Images that are missing and that nobody will make, in words."""
+
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def images_to_check(plan: Plan, *, check_all: bool = False) -> Iterator[tuple[ResolvedKernel, str]]:
+    """Each image to ask for, with what asks; `plan` may assume anything about images.
+
+    What no Job makes is the user's affair, unless `check_all`, or on a kernel to come: to know early is the point then.
+    """
+    for module in plan.modules:
+        running = ((kernel.resolved, check_all) for kernel in module.kernels)
+        future = ((kernel.resolved, True) for kernel in module.future)
+        for resolved, always in (*running, *future):
+            if resolved is not None and (always or resolved.build or resolved.sign):
+                yield resolved, resolved.image
+            if resolved is not None and resolved.build and resolved.sign:
+                yield resolved, resolved.build_image
+
+
+def image_problems(plan: Plan, images: Images, *, require_images: bool, require_future: bool) -> ImageProblems:
+    """Kernels that would be left without a module for want of an image, or of a mapping for a kernel to come."""
+    errors = [
+        f"{module.module.key}: kernel {kernel.version} on {len(kernel.nodes)} nodes: {_missing(kernel.resolved)}"
+        for module in plan.modules
+        for kernel in module.kernels
+        if require_images and kernel.resolved is not None and _is_missing(kernel, kernel.resolved, images)
+    ]
+    future = [
+        f"{module.module.key}: future kernel {kernel.version}: {reason}"
+        for module in plan.modules
+        for kernel in module.future
+        if (reason := _future_problem(kernel, images)) is not None
+    ]
+    return ImageProblems(tuple(errors + future), ()) if require_future else ImageProblems(tuple(errors), tuple(future))
+
+
+def pin_digests(plan: Plan, images: Images, live: Iterable[DaemonSet]) -> Plan:
+    """The plan with each loader's image by digest.
+
+    An image that is still to be made has no digest yet. Its loader waits for the next run, rather than be deployed by
+    tag now and then unloaded and loaded again for the digest; one that runs already keeps the image that it has.
+    """
+    running = {(one.namespace, one.name): one.image for one in live}
+
+    def pinned(kernel: KernelPlan) -> KernelPlan:
+        resolved = kernel.resolved
+        if resolved is None or Action.LOAD not in kernel.actions:
+            return kernel
+        digest = images.digests.get(resolved.image)
+        image = _with_digest(resolved.image, digest) if digest else None
+        if kernel.gated:
+            image = running.get((resolved.module.metadata.namespace, loader_name(resolved)))
+        if image:
+            return replace(kernel, resolved=replace(resolved, pinned_image=image))
+        actions = tuple(action for action in kernel.actions if action is not Action.LOAD)
+        return replace(kernel, actions=actions, reason="loaded by the next `pulumi up`, when the image has a digest")
+
+    return _each_kernel(plan, pinned)
+
+
+def _each_kernel(plan: Plan, change: Callable[[KernelPlan], KernelPlan]) -> Plan:
+    modules = (replace(module, kernels=tuple(map(change, module.kernels))) for module in plan.modules)
+    return replace(plan, modules=tuple(modules))
+
+
+def _with_digest(image: str, digest: str) -> str:
+    """`image` keeps its tag for the reader; container runtimes go by the digest."""
+    return f"{image.partition('@')[0]}@{digest}"
+
+
+def _is_missing(kernel: KernelPlan, resolved: ResolvedKernel, images: Images) -> bool:
+    return not kernel.gated and not images.exists(resolved.image)
+
+
+def _missing(resolved: ResolvedKernel) -> str:
+    return f"image {resolved.image} is not in its registry, and mapping {resolved.mapping} neither builds nor signs it"
+
+
+def _future_problem(kernel: KernelPlan, images: Images) -> str | None:
+    if kernel.resolved is None:
+        return kernel.reason
+    return _missing(kernel.resolved) if _is_missing(kernel, kernel.resolved, images) else None
