@@ -27,6 +27,14 @@ class OutputFormat(StrEnum):
     JSON = "json"
 
 
+class PlanFormat(StrEnum):
+    """How `plan` prints it; the first two are OutputFormat's."""
+
+    TABLE = "table"
+    JSON = "json"
+    HTML = "html"
+
+
 def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     modules: ModulesOption,
     nodes: NodesOption = None,
@@ -34,8 +42,9 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     context: ContextOption = None,
     assume_images: AssumeImagesOption = None,
     output: Annotated[
-        OutputFormat, typer.Option("--output", "-o", help="json: for scripts, with all nodes.")
-    ] = OutputFormat.TABLE,
+        PlanFormat,
+        typer.Option("--output", "-o", help="json: for scripts, with all nodes; html: one page, for people."),
+    ] = PlanFormat.TABLE,
 ) -> None:
     """Show which Module gets which image on which kernels and nodes, without changing anything.
 
@@ -44,10 +53,16 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
       python -m kmm plan --modules stacks/dev
 
       kubectl get nodes -o json | python -m kmm plan --modules kmod.yaml --nodes - --assume-images present
+
+      python -m kmm plan --modules stacks/prod -o html > plan.html
     """
     decided, warnings = Inputs(modules, nodes, kubeconfig, context, assume_images).plan()
-    if output is OutputFormat.JSON:
+    if output is PlanFormat.JSON:
         typer.echo(json.dumps(_json(decided), indent=2))
+    elif output is PlanFormat.HTML:
+        from kmm.commands.plan_html import plan_html  # noqa: PLC0415
+
+        typer.echo(plan_html(decided, warnings), nl=False)
     else:
         from kmm.commands.plan_table import print_plan  # noqa: PLC0415
 
