@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from kmm import checks
 from kmm.definition import Module
 from kmm.definition.messages import explain
-from kmm.documents import Document, parse_documents
+from kmm.documents import Document, Position, parse_documents
 from kmm.names import MODULE_KIND
 from kmm.problems import DefinitionError, FieldPath, Problem, Severity, field_name, shown
 
@@ -27,13 +27,13 @@ _LIST_KINDS: Final = ("List", f"{MODULE_KIND}List")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a Module is defined; `line` counts from 1."""
+    """Where a Module is defined; `line` counts from 1, and is 0 for an object of the cluster."""
 
     file: str
     line: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +45,18 @@ class Loaded:
     sources: Mapping[str, Source]
 
 
-def load_modules(paths: Iterable[str | Path]) -> Loaded:
-    """The Modules in files, folders (with their subfolders: *.yaml, *.yml, *.json) and globs.
+def load_modules(paths: Iterable[str | Path], live: Iterable[Mapping[str, object]] = ()) -> Loaded:
+    """The Modules in files, folders (with their subfolders: *.yaml, *.yml, *.json) and globs, and those in `live`.
 
-    Hidden files and folders below a given folder are left out; a file reached twice is read once.
-    Raises DefinitionError with every problem of every file.
+    Hidden files and folders below a given folder are left out; a file reached twice is read once. `live` are objects
+    as the API server gives them.
+    Raises DefinitionError with every problem of every file and object.
     """
     loader = _Loader()
     for path in paths:
         loader.load_path(str(path))
+    for module in live:
+        loader.load_module(_live_place(module), module)
     if any(problem.severity is Severity.ERROR for problem in loader.problems):
         raise DefinitionError(loader.problems)
     return Loaded(
@@ -184,6 +187,14 @@ class _Place:
 
     def line_of(self, path: FieldPath) -> int:
         return self.document.line_of((*self.prefix, *path))
+
+
+def _live_place(module: Mapping[str, object]) -> _Place:
+    """Stands for the file and line that an object of the cluster does not have."""
+    match module.get("metadata"):
+        case {"namespace": namespace, "name": name}:
+            return _Place(f"cluster object {namespace}/{name}", Document(module, Position(0, [])))
+    return _Place("cluster object without name", Document(module, Position(0, [])))
 
 
 def _files(path: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from kmm.jobs import JobSettings
 from kmm.loading import Loaded, load_modules
 from kmm.manifests import JobInputs
 from kmm.manifests.build import dockerfile_text
+from kmm.module_source import Source
 from kmm.nodes import Node
 from kmm.plan import Images, Plan, make_plan
 from kmm.pull_secrets import image_request, named_secrets, read_pull_secrets
@@ -38,8 +39,8 @@ class Observation:
 
 def observe(settings: Settings) -> Observation:
     """Read Module files and the cluster. Raises KmmError when any read fails: never a partial answer."""
-    loaded = load_modules(settings.modules)
     cluster = connect(settings.kubeconfig, settings.context)
+    loaded = load_modules(settings.modules, () if settings.source is Source.FILES else cluster.modules())
     with ThreadPoolExecutor() as pool:
         identity = pool.submit(cluster.identity)
         nodes = pool.submit(cluster.nodes)

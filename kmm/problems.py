@@ -24,7 +24,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing wrong at one place; `line` counts from 1, `field` is a dotted path or empty."""
+    """One thing wrong at one place; `line` counts from 1 (0: there are no lines), `field` is a dotted path or empty."""
 
     file: str
     line: int
@@ -35,7 +35,8 @@ class Problem:
     def __str__(self) -> str:
         marker = "warning: " if self.severity is Severity.WARNING else ""
         place = f"{self.field}: " if self.field else ""
-        return f"{self.file}:{self.line}: {place}{marker}{self.message}"
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {place}{marker}{self.message}"
 
 
 class DefinitionError(KmmError):

@@ -8,13 +8,24 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from kmm.duration import Duration
 from kmm.errors import SettingsError
 from kmm.job_checks import job_warnings
 from kmm.jobs import Builder, BuildSettings, JobSettings, SignSettings
+from kmm.module_source import Source
 from kmm.plan import Plan
 from kmm.rollout import allowed_unready
 
@@ -47,7 +58,8 @@ class RolloutSettings(_Settings):
 class Settings(_Settings):
     """Settings of one stack; attribute `image_check` is the key `kmm:imageCheck`."""
 
-    modules: tuple[str, ...] = Field(min_length=1)
+    source: Source = Source.FILES  # before modules, whose rule looks at it
+    modules: tuple[str, ...] = Field((), validate_default=True)
     kubeconfig: str | None = None
     context: str | None = None
     image_check: ImageCheck = ImageCheck.REGISTRY
@@ -59,6 +71,17 @@ class Settings(_Settings):
     builder: Builder = Builder.BUILDAH
     build: BuildSettings = BuildSettings()
     sign: SignSettings = SignSettings()
+
+    @field_validator("modules")
+    @classmethod
+    def _modules_as_source_says(cls, paths: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        source = info.data.get("source")
+        if source in (Source.FILES, Source.BOTH) and not paths:
+            raise PydanticCustomError("missing", "is not set")
+        if source is Source.CLUSTER and paths:
+            # To leave these files out in silence would unload what they define.
+            raise PydanticCustomError("unread", "is not read, as source is cluster; remove it, or set source to both")
+        return paths
 
     @property
     def jobs(self) -> JobSettings:

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import AliasPath, Field, ValidationError
 
 from kmm.cluster.connection import CONNECTIONS, ApiStatusError, Connection
 from kmm.cluster.kubeconfig import Access
 from kmm.errors import ClusterError
-from kmm.names import MANAGED_BY, MANAGED_BY_LABEL, ROLE_LABEL
+from kmm.names import API_GROUP, API_VERSION, MANAGED_BY, MANAGED_BY_LABEL, ROLE_LABEL
 from kmm.node_list import parse_page, sorted_nodes
 from kmm.nodes import LabelChange, Node
 from kmm.wire import Nullable, Page, Wire
@@ -72,6 +72,19 @@ class Cluster:
     def pods(self, *roles: str) -> tuple[Pod, ...]:
         """The pods of all Modules in these roles (`module-loader`, `device-plugin`)."""
         return tuple(self._list("/api/v1/pods", {"labelSelector": f"{ROLE_LABEL} in ({','.join(roles)})"}, parse_pods))
+
+    def modules(self) -> tuple[dict[str, Any], ...]:
+        """The Module objects of all namespaces as the API server gives them, without those that are being deleted."""
+        try:
+            found = self._list(f"/apis/{API_VERSION}/modules", {}, _parse_modules)
+        except ApiStatusError as error:
+            if error.status != 404:
+                raise
+            raise ClusterError(
+                f"this cluster has no Module objects: it lacks the CustomResourceDefinition modules.{API_GROUP} with "
+                f"version v1beta1 ({self}). Install it, or set kmm:source to files"
+            ) from None
+        return tuple(module for module in found if "deletionTimestamp" not in module.get("metadata", {}))
 
     def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """The data of a Secret, its values in base64; None if there is none of that name."""
@@ -178,6 +191,20 @@ class _Namespace(Wire):
 class _DataObject(Wire):
     kind: Literal["ConfigMap", "Secret"]
     data: Nullable[dict[str, str]] = Field(default_factory=dict, repr=False)
+
+
+class _ModuleList(Wire):
+    kind: Literal["ModuleList"]
+    items: tuple[dict[str, Any], ...]
+    continue_token: Nullable[str] = Field("", validation_alias=AliasPath("metadata", "continue"))
+
+
+def _parse_modules(body: bytes) -> Page[dict[str, Any]]:
+    try:
+        page = _ModuleList.model_validate_json(body)
+    except ValidationError as error:
+        raise ClusterError(f"the answer is no ModuleList: {error.errors()[0]['msg']}") from None
+    return Page(page.items, page.continue_token)
 
 
 def _summary(failures: list[str], tried: int) -> str:
