@@ -131,6 +131,7 @@ class Demo:
         return own | {
             "PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{own['PATH']}",
             "KUBECONFIG": str(self.cluster.kubeconfig),
+            "KUBECACHEDIR": str(self.folder / "kubectl"),  # else kubectl writes to ~/.kube
             "SSL_CERT_FILE": str(self.registry.authority),
             "PULUMI_STACK": sample.STACK,
             "PULUMI_OPTION_CONFIG_FILE": str(state / f"Pulumi.{sample.STACK}.yaml"),
