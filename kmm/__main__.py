@@ -1,6 +1,8 @@
 """The command line, `python -m kmm`. Only registers commands and shows expected errors."""
 
 import sys
+from pathlib import Path
+from typing import Final
 
 import typer
 
@@ -13,25 +15,27 @@ from kmm.commands.status import status
 from kmm.commands.validate import validate
 from kmm.errors import KmmError
 
+_EXIT_CODES: Final = "Exit codes: 0 success, 1 failure (stderr says why), 2 wrong usage, 3 not ready (status only)."
+
 app = typer.Typer(
     name="kmm",
-    help="Out-of-tree Linux kernel modules on Kubernetes.",
+    help=(
+        "Out-of-tree Linux kernel modules on Kubernetes.\n\n"
+        "After `pip install .` it is also the command kmm, which shells can complete: kmm --install-completion"
+    ),
+    epilog=_EXIT_CODES,
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: fast, and as wide as what it is piped into
+    context_settings={"max_content_width": 100},
+    add_completion=Path(sys.argv[0]).stem == "kmm",  # shells complete commands, not modules
     pretty_exceptions_enable=False,
 )
-
-
-app.command()(validate)
-app.command()(plan)
-app.command()(render)
-app.command()(preflight)
-app.command()(schema)
-app.command()(status)
-app.command()(explain)
+for command in (validate, plan, render, preflight, status, explain, schema):
+    app.command(epilog=_EXIT_CODES)(command)
 
 
 def main() -> None:
-    """Exit codes: 0 success, 1 an expected error (its text is on stderr), 2 wrong usage, 3 not ready (`status`)."""
+    """Run the command line; an expected error is shown without a traceback."""
     try:
         app()
     except KmmError as error:

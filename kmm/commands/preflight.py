@@ -66,13 +66,13 @@ def preflight(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     the kernel module where modprobe looks. Of the image's layers no more is read than that takes. A cluster is only
     needed for the registry logins that Modules name by imageRepoSecret; without it, your own are used.
 
-    Exit code 0 when all are ready, 1 when a Module would be left without.
+    Exit code 0 when all are ready, 1 also when a Module would be left without.
 
     Examples:
 
       python -m kmm preflight --modules stacks/dev --kernel 6.1.0-32-amd64
 
-      python -m kmm preflight --modules kmod.yaml --kernel 6.12.0-55.el10.x86_64 --kernel 6.12.0-60.el10.x86_64 -o json
+      python -m kmm preflight --modules kmod.yaml --kernel 6.1.0-32-amd64 --kernel 6.1.0-37-amd64 -o json
     """
     from kmm.loading import load_modules  # noqa: PLC0415
     from kmm.preflight import check_readiness  # noqa: PLC0415

@@ -1,0 +1,123 @@
+"""Guards against help that is slow, coloured where nobody sees it, or whose examples do not work."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from commands import SPECIFICATION, kmm
+
+from kmm.__main__ import app
+
+REPOSITORY = Path(__file__).parents[1]
+COMMANDS = typer.main.get_command(app).commands
+EXAMPLES = [
+    pytest.param(name, example, id=example)
+    for name, command in COMMANDS.items()
+    for example in re.findall(rf"python -m kmm {name}(?: [^|>\n]*)?", command.help)
+]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_examples_and_exit_codes(name):
+    done = kmm(name, "--help", COLUMNS="200")
+    assert done.returncode == 0
+    assert "Examples:\n\n" in done.stdout
+    assert done.stdout.count("python -m kmm") >= 2
+    assert "\n  Exit codes: 0 success, 1 failure" in done.stdout
+
+
+@pytest.mark.parametrize(("name", "example"), EXAMPLES)
+def test_examples_are_right_usage(name, example):
+    arguments = shlex.split(example)[4:]
+    COMMANDS[name].make_context(name, arguments)
+
+
+def test_all_commands_are_listed():
+    listed = kmm("--help").stdout
+    assert all(re.search(rf"^  {name} +\w", listed, re.MULTILINE) for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(["plann"], "No such command 'plann'", id="command"),
+        pytest.param(["plan", "--module", "x"], "No such option: --module", id="option"),
+        pytest.param(["plan", "-o", "xml", "--modules", "x"], "'xml' is not one of", id="choice"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_says_what_is_allowed(arguments, message):
+    done = kmm(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+
+
+def on_terminal(*arguments, **environment):
+    """What the command prints on a terminal."""
+    script = shutil.which("script")
+    if script is None:
+        pytest.skip("no `script` (util-linux), which plays a terminal")
+    command = shlex.join([sys.executable, "-m", "kmm", *map(str, arguments)])
+    settings = {"PATH": "/usr/bin:/bin", "TERM": "xterm-256color", "COLUMNS": "200"} | environment
+    done = subprocess.run(
+        [script, "-qec", command, "/dev/null"], capture_output=True, text=True, check=True, env=settings, cwd=REPOSITORY
+    )
+    return done.stdout
+
+
+def test_colours_are_for_terminals_only_and_not_with_no_color():
+    colour = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
+    assert "\x1b" not in kmm("plan", *SPECIFICATION).stdout
+    nodes = ["--nodes", REPOSITORY / "stacks/dev-nodes.yaml", "--modules", REPOSITORY / "stacks/dev"]
+    arguments = ["plan", *nodes, "--assume-images", "present"]
+    assert colour.search(on_terminal(*arguments))
+    assert not colour.search(on_terminal(*arguments, NO_COLOR="1"))
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Runs the command that `pip install .` gives. Without network: what the build needs is there already."""
+    folder = tmp_path_factory.mktemp("package")
+    source, target = folder / "source", folder / "installed"
+    shutil.copytree(REPOSITORY / "kmm", source / "kmm", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "requirements.txt", "README.md"):
+        shutil.copy(REPOSITORY / name, source)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
+    subprocess.run([*pip, "--no-build-isolation", "--no-deps", "--target", target, source], check=True)
+
+    def run(*arguments, **environment):
+        return subprocess.run(
+            [target / "bin" / "kmm", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PYTHONPATH": str(target)} | environment,
+            cwd=folder,
+        )
+
+    return run
+
+
+def test_the_installed_command_finds_all_of_the_package(installed):
+    done = installed("plan", *SPECIFICATION, "-o", "html")
+    assert done.returncode == 0, done.stderr
+    assert "prefers-color-scheme" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("kmm pre", "preflight"), ("kmm plan --no", "--nodes"), ("kmm plan -o h", "html")],
+    ids=["command", "option", "choice"],
+)
+def test_the_shell_completes_the_installed_command(installed, words, completed):
+    done = installed(_KMM_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(words.count(" ")))
+    assert done.stdout.split() == [completed]
+
+
+def test_completion_is_offered_where_it_works(installed):
+    assert "--install-completion" in installed("--help").stdout
+    assert "--show-completion" not in kmm("--help").stdout
