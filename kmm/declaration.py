@@ -35,9 +35,9 @@ def ready_label_manager(owner: str) -> str:
     return f"{owner}.ready"
 
 
-def main_wait(modules: Iterable[ModuleManifests], owner: str) -> Wait:
-    """The wait for everything whose image is there."""
-    workloads: list[Workload] = []
+def main_wait(modules: Iterable[ModuleManifests], kept: Iterable[Workload], owner: str) -> Wait:
+    """The wait for everything whose image is there, `kept` workloads of earlier versions too."""
+    workloads = list(kept)
     for module in modules:
         ready = [one for one in module.kernels if not one.kernel.gated]
         kernels = [one.kernel for one in ready]
@@ -64,9 +64,12 @@ def labels_to_release(changes: Iterable[Change]) -> dict[str, list[str]]:
     return {node: sorted(keys) for node, keys in sorted(release.items())}
 
 
-def unwanted(declared: Iterable[Manifest], live: Iterable[DaemonSet], owner: str) -> list[str]:
-    """`namespace/name` of this stack's DaemonSets that are not declared any more."""
+def unwanted(
+    declared: Iterable[Manifest], kept: Iterable[DaemonSet], live: Iterable[DaemonSet], owner: str
+) -> list[str]:
+    """`namespace/name` of this stack's DaemonSets that are neither declared any more nor kept."""
     wanted = {(manifest["metadata"]["namespace"], manifest["metadata"]["name"]) for manifest in declared}
+    wanted |= {(one.namespace, one.name) for one in kept}
     return [
         f"{one.namespace}/{one.name}"
         for one in live

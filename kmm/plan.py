@@ -140,7 +140,7 @@ class _UsedNodes:
 
 
 def _used_nodes(module: Module, kernels: Mapping[str, Sequence[Node]], guarded: frozenset[str]) -> _UsedNodes:
-    selector = dict(module.spec.selector) | version_selector(module)
+    selector = module.spec.selector
     chosen = {kernel: [node for node in nodes if selected(node, selector)] for kernel, nodes in kernels.items()}
     refused = {
         node.name: reason
@@ -154,6 +154,12 @@ def _used_nodes(module: Module, kernels: Mapping[str, Sequence[Node]], guarded: 
     return _UsedNodes(module, {kernel: nodes for kernel, nodes in usable.items() if nodes}, refused, obstacles)
 
 
+def _with_version(module: Module, nodes: Sequence[Node]) -> list[Node]:
+    """The nodes whose version label asks for this version; on the others the loader waits for the label to move."""
+    asked = version_selector(module)
+    return [node for node in nodes if selected(node, asked)]
+
+
 def _refusal(node: Node, module: Module) -> str | None:
     taint = untolerated_taint(node, module.spec.tolerations)
     if taint == CORDON:
@@ -162,10 +168,14 @@ def _refusal(node: Node, module: Module) -> str | None:
 
 
 def _ignored(nodes: Sequence[Node], uses: Iterable[_UsedNodes]) -> tuple[IgnoredNode, ...]:
-    taken = {node.name for use in uses for found in use.kernels.values() for node in found}
+    taken: set[str] = set()
     reasons: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for use in uses:
-        for node, reason in use.refused.items():
+        usable = [node for found in use.kernels.values() for node in found]
+        served = {node.name for node in _with_version(use.module, usable)}
+        taken |= served
+        waiting = {node.name: _other_version(use.module) for node in usable if node.name not in served}
+        for node, reason in {**use.refused, **waiting}.items():
             reasons[node][reason].append(use.module.key)
     ignored = [
         IgnoredNode(node, f"{', '.join(keys)}: {reason}" if node in taken or len(found_reasons) > 1 else reason)
@@ -174,6 +184,11 @@ def _ignored(nodes: Sequence[Node], uses: Iterable[_UsedNodes]) -> tuple[Ignored
     ]
     unselected = (node for node in nodes if node.name not in taken and node.name not in reasons)
     return tuple(sorted([*ignored, *(IgnoredNode(node.name, _unselected(node)) for node in unselected)]))
+
+
+def _other_version(module: Module) -> str:
+    label, version = next(iter(version_selector(module).items()))
+    return f"label {label} is not {version}"
 
 
 def _unselected(node: Node) -> str:
@@ -200,7 +215,7 @@ def _plan_future(use: _UsedNodes, images: Images, kernels: Iterable[str]) -> tup
 def _plan_kernel(
     module: Module, kernel: str, nodes: Sequence[Node], images: Images, obstacle: str | None
 ) -> KernelPlan:
-    names = tuple(node.name for node in nodes)
+    names = tuple(node.name for node in _with_version(module, nodes))
     try:
         resolved = resolve(module, min((node.kernel_version for node in nodes), default=kernel))
     except PlanError as error:

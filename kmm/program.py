@@ -25,13 +25,14 @@ from kmm.declaration import (
 )
 from kmm.errors import PlanError
 from kmm.image_rules import image_problems, pin_digests
+from kmm.kept_versions import kept_kernel_labels, kept_versions, kept_workload
 from kmm.manifests import Manifest, ModuleManifests, module_manifests
 from kmm.observation import Observation, observe, observe_images, observe_job_inputs
 from kmm.outputs import stack_outputs
 from kmm.plan import Plan, make_plan
 from kmm.resources.departures import Departures
 from kmm.resources.job_log import job_log_hook
-from kmm.resources.kernel_module import JobSupport, KernelModule, NodeState
+from kmm.resources.kernel_module import KernelModule, Surroundings
 from kmm.resources.node_labels import NodeLabels, node_labels_args
 from kmm.resources.rollout import Rollout
 from kmm.rollout import is_settled
@@ -90,16 +91,22 @@ class _Declaration:
         self._settings = settings
         self._observed = observed
         self._owner = owner
+        self._kept = kept_versions(observed.loaded.modules, observed.daemon_sets, observed.nodes, owner)
 
     def declare(self, plan: Plan, modules: Sequence[ModuleManifests]) -> None:
         """Everything of the plan, in the order in which it depends on each other."""
         departures = self._departures(modules)
-        nodes = NodeState(self._kernel_labels(plan, departures), departures)
         provider = self._provider()
-        jobs = JobSupport(job_log_hook(self._observed.cluster), self._observed.job_uids)
+        surroundings = Surroundings(
+            self._owner,
+            (departures, self._kernel_labels(plan, departures)),
+            job_log_hook(self._observed.cluster),
+            self._observed.job_uids,
+        )
         after: list[pulumi.Resource] = []
         for module in modules:
-            component = KernelModule(module, self._owner, nodes, jobs, pulumi.ResourceOptions(provider=provider))
+            kept = [one for one in self._kept if one.module == module.plan.module.key]
+            component = KernelModule(module, surroundings, kept, pulumi.ResourceOptions(provider=provider))
             after += component.device_plugins
             for kernel in module.kernels:
                 name = kernel.loader["metadata"]["name"]
@@ -108,7 +115,8 @@ class _Declaration:
                     self._rollout(f"rollout/{name}", wait, [component.loaders[name]], "", leads_destruction=False)
                 else:
                     after.append(component.loaders[name])
-        wait = main_wait(modules, self._owner)
+        workloads = [kept_workload(one, self._kept, self._observed.nodes) for one in self._kept]
+        wait = main_wait(modules, workloads, self._owner)
         self._rollout("rollout", wait, after, departures.report, leads_destruction=True)
 
     def _provider(self) -> pulumi.ProviderResource:
@@ -124,7 +132,8 @@ class _Declaration:
         observed = self._observed
         declared = _daemon_sets(modules)
         loaders = [kernel.loader for module in modules for kernel in module.kernels]
-        changes = loader_changes(loaders, observed.daemon_sets, observed.nodes, self._owner)
+        passing = [one for one in observed.daemon_sets if one not in self._kept]
+        changes = loader_changes(loaders, passing, observed.nodes, self._owner)
         for change in changes:
             if change.kind is not Kind.LOAD and change.nodes:
                 pulumi.log.warn(str(change))
@@ -135,15 +144,16 @@ class _Declaration:
                 "manager": ready_label_manager(self._owner),
                 "release": labels_to_release(changes),
                 "plugins": device_plugins_of(changes, observed.daemon_sets),
-                "daemon_sets": unwanted(declared, observed.daemon_sets, self._owner),
+                "daemon_sets": unwanted(declared, self._kept, observed.daemon_sets, self._owner),
             },
         )
 
     def _kernel_labels(self, plan: Plan, departures: pulumi.Resource) -> NodeLabels:
         observed, owner = self._observed, kernel_label_owner(self._owner)
+        wanted = kept_kernel_labels(self._kept, observed.nodes) | plan.kernel_labels()
         return NodeLabels(
             "kernel-labels",
-            node_labels_args(observed.identity, owner, plan.kernel_labels(), observed.nodes),
+            node_labels_args(observed.identity, owner, wanted, observed.nodes),
             pulumi.ResourceOptions(depends_on=[departures]),
         )
 

@@ -51,7 +51,15 @@ def test_a_module_that_no_node_runs_has_no_kernels():
 def test_a_version_takes_only_nodes_that_carry_it():
     versioned = module(container={"version": "v2"})
     nodes = [node("new", labels=version_selector(versioned)), node("old")]
-    assert summary(plan_one(versioned, nodes)) == {"default/kmod": {KERNEL: ["new"]}}
+    plan = plan_one(versioned, nodes)
+    assert summary(plan) == {"default/kmod": {KERNEL: ["new"]}}
+    assert plan.ignored == (IgnoredNode("old", "label kmm.node.kubernetes.io/version-module.default.kmod is not v2"),)
+
+
+def test_a_versions_loaders_are_there_before_a_node_moves_to_it():
+    plan = plan_one(module(container={"version": "v2"}), [node("old")])
+    (kernel,) = plan.modules[0].kernels
+    assert (kernel.version, kernel.nodes, kernel.actions) == (KERNEL, (), (Action.LOAD,))
 
 
 def test_a_kernel_that_no_mapping_takes_is_in_the_plan_with_the_reason():

@@ -37,8 +37,9 @@ def device_plugin_service_account(module: Module) -> Manifest | None:
 
 
 def device_plugin_name(module: Module) -> str:
-    """Name of the DaemonSet: the same for ever, one for each Module."""
-    return object_name(module.metadata.name, ROLE_DEVICE_PLUGIN)
+    """Name of the DaemonSet: the same for ever, one for each (Module, version)."""
+    version = module.spec.module_loader.container.version
+    return object_name(module.metadata.name, ROLE_DEVICE_PLUGIN, *([version] if version else []))
 
 
 def device_plugin_manifest(module: Module) -> Manifest | None:

@@ -6,23 +6,22 @@ from dataclasses import dataclass
 import pulumi
 
 from kmm.manifests import Manifest, ModuleManifests
-from kmm.names import INSTANCE_LABEL
+from kmm.names import INSTANCE_LABEL, ROLE_MODULE_LOADER
+from kmm.workloads import DaemonSet
 
 
 @dataclass(frozen=True)
-class JobSupport:
-    """What the Jobs of all Modules need: `log` shows the log of one that failed, `uids` are those of live Jobs."""
+class Surroundings:
+    """What the Modules of a stack have in common.
 
-    log: pulumi.ErrorHook
-    uids: Mapping[tuple[str, str], str]
+    `owner` marks the objects as this stack's. `before` has been done on the nodes before a loader comes: labels are
+    on, and what leaves has left. `job_log` shows the log of a Job that failed, `job_uids` are those of live Jobs.
+    """
 
-
-@dataclass(frozen=True)
-class NodeState:
-    """What has been done on the nodes before a loader comes: labels are on, and what leaves has left."""
-
-    kernel_labels: pulumi.Resource
-    departures: pulumi.Resource
+    owner: str
+    before: Sequence[pulumi.Resource]
+    job_log: pulumi.ErrorHook
+    job_uids: Mapping[tuple[str, str], str]
 
 
 class KernelModule(pulumi.ComponentResource):
@@ -35,18 +34,17 @@ class KernelModule(pulumi.ComponentResource):
     def __init__(
         self,
         declared: ModuleManifests,
-        owner: str,
-        nodes: NodeState,
-        jobs: JobSupport,
+        surroundings: Surroundings,
+        kept: Sequence[DaemonSet] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`owner` marks the objects as this stack's."""
-        self._key, self._owner = declared.plan.module.key, owner
+        """`kept` DaemonSets of earlier versions stay as they are."""
+        self._key, self._surroundings = declared.plan.module.key, surroundings
         super().__init__("kmm:index:KernelModule", self._key, None, opts)
         accounts = [self._declare(manifest) for manifest in declared.service_accounts]
-        before = [*accounts, nodes.kernel_labels, nodes.departures]
+        before = [*accounts, *surroundings.before]
         # A Job holds back the loader of its kernel, and no other.
-        image_jobs = {kernel: self._declare_jobs(found, jobs) for kernel, found in declared.image_jobs.items()}
+        image_jobs = {kernel: self._declare_jobs(found) for kernel, found in declared.image_jobs.items()}
         self.loaders = {
             one.loader["metadata"]["name"]: self._declare(one.loader, *before, *image_jobs.get(one.kernel.version, ()))
             for one in declared.kernels
@@ -56,16 +54,31 @@ class KernelModule(pulumi.ComponentResource):
         gated = {one.loader["metadata"]["name"] for one in declared.kernels if one.kernel.gated}
         after = [*accounts, *(loader for name, loader in self.loaders.items() if name not in gated)]
         self.device_plugins = [self._declare(one, *after) for one in declared.device_plugins]
+        self._keep(kept, before)
         self.register_outputs({})
 
-    def _declare_jobs(self, manifests: Sequence[Manifest], support: JobSupport) -> list[pulumi.Resource]:
+    def _keep(self, daemon_sets: Sequence[DaemonSet], before: Sequence[pulumi.Resource]) -> None:
+        """Declare what the state has of them again: only its name is needed for that."""
+        loaders: list[pulumi.Resource] = []
+        for one in sorted(daemon_sets, key=lambda one: one.role != ROLE_MODULE_LOADER):
+            manifest = {
+                "apiVersion": "apps/v1",
+                "kind": "DaemonSet",
+                "metadata": {"name": one.name, "namespace": one.namespace, "labels": {}},
+            }
+            as_it_is = pulumi.ResourceOptions(ignore_changes=["metadata", "spec"])
+            after = before if one.role == ROLE_MODULE_LOADER else loaders
+            resource = self._declare(manifest, *after, opts=as_it_is)
+            loaders += [resource] if one.role == ROLE_MODULE_LOADER else []
+
+    def _declare_jobs(self, manifests: Sequence[Manifest]) -> list[pulumi.Resource]:
         """One after the other. A Job that is there while its image is not runs again: it failed, or its work went."""
         declared: list[pulumi.Resource] = []
         for manifest in manifests:
             metadata = manifest["metadata"]
             options = pulumi.ResourceOptions(
-                hooks=pulumi.ResourceHookBinding(on_error=[support.log]),
-                replacement_trigger=support.uids.get((metadata["namespace"], metadata["name"]), ""),
+                hooks=pulumi.ResourceHookBinding(on_error=[self._surroundings.job_log]),
+                replacement_trigger=self._surroundings.job_uids.get((metadata["namespace"], metadata["name"]), ""),
             )
             declared.append(self._declare(manifest, *declared, opts=options))
         return declared
@@ -74,7 +87,7 @@ class KernelModule(pulumi.ComponentResource):
         self, manifest: Manifest, *after: pulumi.Resource, opts: pulumi.ResourceOptions | None = None
     ) -> pulumi.Resource:
         metadata = manifest["metadata"]
-        owned = metadata | {"labels": metadata["labels"] | {INSTANCE_LABEL: self._owner}}
+        owned = metadata | {"labels": metadata["labels"] | {INSTANCE_LABEL: self._surroundings.owner}}
         options = pulumi.ResourceOptions(parent=self, depends_on=list(after), delete_before_replace=True)
         return KubernetesObject(
             f"{self._key}/{metadata['name']}",
