@@ -14,11 +14,14 @@ from kmm.commands.inputs import (
     Assumption,
     ContextOption,
     KubeconfigOption,
-    ModulesOption,
+    OptionalModulesOption,
+    SourceOption,
+    read_modules,
     show_warnings,
 )
 from kmm.commands.plan import OutputFormat
 from kmm.errors import ClusterError, RegistryError, SettingsError
+from kmm.module_source import Source
 
 if TYPE_CHECKING:
     from kmm.cluster.client import Cluster
@@ -32,7 +35,8 @@ _SHOWN: Final = 20  # names listed in one message
 
 def explain(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     module: Annotated[str, typer.Argument(metavar="MODULE", help="NAME or NAMESPACE/NAME.", show_default=False)],
-    modules: ModulesOption,
+    modules: OptionalModulesOption = None,
+    source: SourceOption = Source.FILES,
     node: Annotated[
         str | None, typer.Option("--node", metavar="NODE", help="Explain this node step by step.", show_default="all")
     ] = None,
@@ -55,9 +59,8 @@ def explain(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     """
     from kmm.cluster import connect  # noqa: PLC0415
     from kmm.explanation import explain as explain_nodes  # noqa: PLC0415
-    from kmm.loading import load_modules  # noqa: PLC0415
 
-    loaded = load_modules(modules)
+    loaded = read_modules(modules, source, kubeconfig, context)
     chosen = _chosen_module(module, loaded.modules)
     evidence = _evidence(chosen, connect(kubeconfig, context), node, assume_images)
     explanations = [one for one in explain_nodes(chosen, evidence) if node in (None, one.node)]
@@ -80,7 +83,7 @@ def _chosen_module(wanted: str, modules: "Iterable[Module]") -> "Module":
         raise SettingsError(f"Module {wanted} is in several namespaces: {', '.join(matches)}. Say which one")
     if not matches:
         names = [*by_key, *(key.partition("/")[2] for key in by_key)]
-        raise SettingsError(f"no Module {wanted} in these files{_suggestion(wanted, names, list(by_key))}")
+        raise SettingsError(f"there is no Module {wanted}{_suggestion(wanted, names, list(by_key))}")
     return by_key[matches[0]]
 
 

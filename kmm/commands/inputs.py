@@ -1,14 +1,17 @@
-"""What `plan` and `render` work on: the same options, read in the same way."""
+"""What several commands work on: the same options, read in the same way."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from kmm.module_source import Source
+
 if TYPE_CHECKING:
+    from kmm.loading import Loaded
     from kmm.nodes import Node
     from kmm.plan import Images, Plan
     from kmm.problems import Problem
@@ -21,15 +24,18 @@ class Assumption(StrEnum):
     MISSING = "missing"
 
 
-ModulesOption = Annotated[
-    list[str],
-    typer.Option(
-        "--modules",
-        metavar="PATH",
-        help="Module file, folder (with subfolders: *.yaml, *.yml, *.json) or glob, such as stacks/dev. "
-        "Can be given more than once.",
-        show_default=False,
-    ),
+_MODULES: Final = typer.Option(
+    "--modules",
+    metavar="PATH",
+    help="Module file, folder (with subfolders: *.yaml, *.yml, *.json) or glob, such as stacks/dev. "
+    "Can be given more than once.",
+    show_default=False,
+)
+ModulesOption = Annotated[list[str], _MODULES]
+OptionalModulesOption = Annotated[list[str] | None, _MODULES]
+SourceOption = Annotated[
+    Source,
+    typer.Option("--source", help="Where Modules are defined: in files, as objects of the cluster, or in both."),
 ]
 NodesOption = Annotated[
     str | None,
@@ -64,20 +70,22 @@ AssumeImagesOption = Annotated[
 class Inputs:
     """The options by which a plan is made."""
 
-    modules: list[str]
+    modules: list[str] | None
+    source: Source
     nodes: str | None
     kubeconfig: str | None
     context: str | None
     assume_images: Assumption | None
 
     def plan(self) -> "tuple[Plan, tuple[Problem, ...]]":
-        """The plan, and warnings about the Module files. Raises KmmError when anything cannot be read."""
-        from kmm.loading import load_modules  # noqa: PLC0415
+        """The plan, and warnings about the Modules. Raises KmmError when anything cannot be read."""
         from kmm.plan import Images, make_plan  # noqa: PLC0415
 
-        if self.nodes is not None and (self.kubeconfig or self.context):
-            raise typer.BadParameter("--nodes is read instead of a cluster: leave out --kubeconfig and --context")
-        loaded = load_modules(self.modules)
+        if self.nodes is not None and (self.kubeconfig or self.context or self.source is not Source.FILES):
+            raise typer.BadParameter(
+                "--nodes is read instead of a cluster: leave out --kubeconfig, --context and --source"
+            )
+        loaded = read_modules(self.modules, self.source, self.kubeconfig, self.context)
         nodes = self._read_nodes()
         images = self._read_images(make_plan(loaded.modules, nodes, Images()))
         return make_plan(loaded.modules, nodes, images), loaded.warnings
@@ -109,6 +117,18 @@ class Inputs:
         cluster = connect(self.kubeconfig, self.context)
         secrets = read_pull_secrets(cluster, named_secrets(kernel.module for kernel, _ in wanted))
         return Images(check_images(image_request(kernel, image, secrets) for kernel, image in wanted))
+
+
+def read_modules(paths: list[str] | None, source: Source, kubeconfig: str | None, context: str | None) -> "Loaded":
+    """The Modules that the options mean. Raises KmmError when any cannot be read, BadParameter when they disagree."""
+    if not paths and source is not Source.CLUSTER:
+        raise typer.BadParameter("give --modules, or --source cluster")
+    if paths and source is Source.CLUSTER:
+        raise typer.BadParameter("--source cluster reads no --modules: leave them out, or take --source both")
+    from kmm.cluster import connect  # noqa: PLC0415
+    from kmm.loading import load_modules  # noqa: PLC0415
+
+    return load_modules(paths or (), () if source is Source.FILES else connect(kubeconfig, context).modules())
 
 
 def show_warnings(warnings: "Iterable[Problem]") -> None:

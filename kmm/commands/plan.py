@@ -11,10 +11,12 @@ from kmm.commands.inputs import (
     ContextOption,
     Inputs,
     KubeconfigOption,
-    ModulesOption,
     NodesOption,
+    OptionalModulesOption,
+    SourceOption,
     show_warnings,
 )
+from kmm.module_source import Source
 
 if TYPE_CHECKING:
     from kmm.plan import KernelPlan, ModulePlan, Plan
@@ -36,7 +38,8 @@ class PlanFormat(StrEnum):
 
 
 def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
-    modules: ModulesOption,
+    modules: OptionalModulesOption = None,
+    source: SourceOption = Source.FILES,
     nodes: NodesOption = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
@@ -52,11 +55,13 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
 
       python -m kmm plan --modules stacks/dev
 
+      python -m kmm plan --source cluster
+
       kubectl get nodes -o json | python -m kmm plan --modules kmod.yaml --nodes - --assume-images present
 
       python -m kmm plan --modules stacks/prod -o html > plan.html
     """
-    decided, warnings = Inputs(modules, nodes, kubeconfig, context, assume_images).plan()
+    decided, warnings = Inputs(modules, source, nodes, kubeconfig, context, assume_images).plan()
     if output is PlanFormat.JSON:
         typer.echo(json.dumps(_json(decided), indent=2))
     elif output is PlanFormat.HTML:

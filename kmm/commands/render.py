@@ -7,14 +7,17 @@ from kmm.commands.inputs import (
     ContextOption,
     Inputs,
     KubeconfigOption,
-    ModulesOption,
     NodesOption,
+    OptionalModulesOption,
+    SourceOption,
     show_warnings,
 )
+from kmm.module_source import Source
 
 
-def render(
-    modules: ModulesOption,
+def render(  # noqa: PLR0913, PLR0917 (one parameter for each option)
+    modules: OptionalModulesOption = None,
+    source: SourceOption = Source.FILES,
     nodes: NodesOption = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
@@ -33,6 +36,6 @@ def render(
     from kmm.commands.yaml_text import to_yaml  # noqa: PLC0415
     from kmm.manifests import manifests  # noqa: PLC0415
 
-    plan, warnings = Inputs(modules, nodes, kubeconfig, context, assume_images).plan()
+    plan, warnings = Inputs(modules, source, nodes, kubeconfig, context, assume_images).plan()
     typer.echo(to_yaml(manifests(plan)), nl=False)
     show_warnings(warnings)

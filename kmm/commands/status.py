@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from kmm.commands.inputs import ContextOption, KubeconfigOption, show_warnings
+from kmm.commands.inputs import ContextOption, KubeconfigOption, OptionalModulesOption, read_modules, show_warnings
 from kmm.commands.plan import OutputFormat
+from kmm.module_source import Source
 
 if TYPE_CHECKING:
     from kmm.cluster.client import Cluster
@@ -21,14 +22,14 @@ _NOT_READY: Final = 3
 _PAUSE: Final = 2.0  # seconds between two looks, or five times what a look takes
 
 
-def status(
-    modules: Annotated[
-        list[str] | None,
+def status(  # noqa: PLR0913, PLR0917 (one parameter for each option)
+    modules: OptionalModulesOption = None,
+    source: Annotated[
+        Source | None,
         typer.Option(
-            "--modules",
-            metavar="PATH",
-            help="Module file, folder or glob: says how far the cluster is from it. Can be given more than once.",
-            show_default="what runs in the cluster, of all stacks",
+            "--source",
+            help="Where Modules are defined: in files, as objects of the cluster, or in both.",
+            show_default="files with --modules; without, whatever runs is shown",
         ),
     ] = None,
     kubeconfig: KubeconfigOption = None,
@@ -41,6 +42,8 @@ def status(
     ] = False,
 ) -> None:
     """Show on which nodes Modules are loaded, and why not on others, without changing anything.
+
+    With --modules or --source it says how far the cluster is from them, without it shows what runs, of all stacks.
 
     Exit code 0 when all are ready, 3 when some are not, 1 when that could not be found out. Nodes that take no pods
     now, or whose kernel no mapping serves, are shown but do not count.
@@ -55,7 +58,11 @@ def status(
     """
     from kmm.cluster import connect  # noqa: PLC0415
 
-    declared = _load(modules) if modules else None
+    declared = None
+    if modules or source is not None:
+        loaded = read_modules(modules, source or Source.FILES, kubeconfig, context)
+        show_warnings(loaded.warnings)
+        declared = loaded.modules
     rows: Sequence[Row] | None = None
     with _display(output, watch) as show, suppress(KeyboardInterrupt):  # Ctrl-C is the way to end --watch
         for look in _looks(connect(kubeconfig, context), declared, watch):
@@ -64,14 +71,6 @@ def status(
             rows = look
     if any(row.unready for row in rows or ()):
         raise typer.Exit(_NOT_READY)
-
-
-def _load(paths: list[str]) -> "Sequence[Module]":
-    from kmm.loading import load_modules  # noqa: PLC0415
-
-    loaded = load_modules(paths)
-    show_warnings(loaded.warnings)
-    return loaded.modules
 
 
 def _display(output: OutputFormat, watch: bool) -> "AbstractContextManager[Callable[[Sequence[Row]], None]]":
