@@ -2,7 +2,6 @@
 ever (`container.version`, as the operator documents it)."""
 
 from kmm.names import MODULE_NAME_LABEL, NODE_PREFIX, ROLE_LABEL, ROLE_MODULE_LOADER
-
 from tests.engine.deployment import KERNEL
 
 
