@@ -36,6 +36,7 @@ class RolloutWait:
     manager: str
     workloads: Sequence[Workload]
     stuck: dict[tuple[Workload, str], int] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
 
     def run(self, patience: Patience) -> None:
         """Wait until every workload is Ready wherever it can be, and label the nodes accordingly.
@@ -47,7 +48,7 @@ class RolloutWait:
         while True:
             started = time.monotonic()
             found = self.look()
-            _progress(found)
+            self.tell(_progress(found))
             if time.monotonic() >= deadline or not any(_waiting(found)):
                 break
             time.sleep(max(_PAUSE, 5 * (time.monotonic() - started)))
@@ -74,6 +75,13 @@ class RolloutWait:
         self.cluster.apply_node_labels(label_changes(self.manager, found, nodes.values()), self.manager)
         return found
 
+    def tell(self, lines: Iterable[str]) -> None:
+        """Show what is new; the engine shows what a provider writes to stderr while it runs."""
+        for line in lines:
+            if line not in self.told:
+                print(line, file=sys.stderr, flush=True)  # noqa: T201
+                self.told.add(line)
+
     def _patient(self, workload: Workload, outcome: Outcome) -> Outcome:
         """A pull or a start may fail once and then succeed: only what stays stuck has failed."""
         key = (workload, outcome.node)
@@ -87,16 +95,15 @@ def _waiting(found: Found) -> Iterable[bool]:
     return (outcome.state is State.WAITING for outcomes_found in found.values() for outcome in outcomes_found)
 
 
-def _progress(found: Found) -> None:
-    """The engine shows what a provider writes to stderr while it runs."""
+def _progress(found: Found) -> list[str]:
     by_module: dict[str, list[int]] = {}
     for workload, outcomes_found in found.items():
         counts = by_module.setdefault(f"{workload.module} {workload.role}", [0, 0])
         counts[0] += sum(outcome.state is State.READY for outcome in outcomes_found)
         counts[1] += len(outcomes_found)
-    for what, (ready, wanted) in sorted(by_module.items()):
-        if ready < wanted:
-            print(f"{what}: {ready}/{wanted} nodes ready", file=sys.stderr, flush=True)  # noqa: T201
+    return [
+        f"{what}: {ready}/{wanted} nodes ready" for what, (ready, wanted) in sorted(by_module.items()) if ready < wanted
+    ]
 
 
 def _reports(found: Found, patience: Patience) -> list[str]:
