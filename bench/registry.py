@@ -12,8 +12,8 @@ from time import perf_counter
 import requests
 
 from kmm.registry import WORKERS, ImageRequest, check_images
-from tests.registries import Pusher
 from tools.bootstrap import ensure
+from tools.images import Pusher
 from tools.registry import Registry
 
 IMAGES, REPOSITORIES = 200, 10

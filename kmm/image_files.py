@@ -55,9 +55,9 @@ class FoundModules:
     unindexed: tuple[str, ...] | None
 
     @property
-    def complete(self) -> bool:
-        """Whether modprobe will find everything."""
-        return not self.missing and self.unindexed == ()
+    def decided(self) -> bool:
+        """Whether lower layers can't change the answer: all is there, or the index leaves a module out."""
+        return self.unindexed is not None and (bool(self.unindexed) or not self.missing)
 
 
 class ImageFiles:
@@ -90,7 +90,7 @@ class ImageFiles:
         self._hidden_by_layer.clear()
 
     def found(self) -> tuple[FoundModules, ...]:
-        """What is known so far, in the order of what is wanted. A complete answer is final."""
+        """What is known so far, in the order of what is wanted."""
         return tuple(map(self._find, self._wanted))
 
     def _is_hidden(self, entry: Entry) -> bool:

@@ -118,19 +118,19 @@ def _layers(repository: Repository, version: str, platform: str) -> list[_Descri
 
 
 def _read_layer(content: BufferedReader, digest: str, files: ImageFiles) -> bool:
-    """Whether `files` has all answers, so that no other layer needs to be read."""
+    """Whether `files` has all answers, so that no lower layer needs to be read."""
     layer = _Digesting(content, digest)
     try:
         with tarfile.open(fileobj=_decompressed(BufferedReader(layer)), mode="r|") as members:
             for entry in _entries(members):
-                if files.add(entry) and _complete(files):
+                if files.add(entry) and _decided(files):
                     return True
     except _DAMAGED as error:
         raise _unusable(f"has layer {digest}, which can't be read: {error}") from error
     if not layer.is_intact():
         raise _unusable(f"has layer {digest}, whose content has another digest")
     files.end_layer()
-    return _complete(files)
+    return _decided(files)
 
 
 class _Digesting(RawIOBase):
@@ -178,8 +178,8 @@ def _entries(members: tarfile.TarFile) -> Iterator[Entry]:
             yield Entry(path, Kind.FILE)
 
 
-def _complete(files: ImageFiles) -> bool:
-    return all(found.complete for found in files.found())
+def _decided(files: ImageFiles) -> bool:
+    return all(found.decided for found in files.found())
 
 
 def _unusable(problem: str) -> HostError:

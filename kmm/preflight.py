@@ -113,11 +113,14 @@ def _shortage(search: ModuleSearch, found: FoundModules) -> str | None:
     image, folder = search.request.image, f"/{search.folder.path}"
     root, _, release = folder.rpartition("/lib/modules/")
     depmod = f"run `depmod -b {root} {release}` when the image is made"
+    if found.unindexed:
+        modules = ", ".join(found.unindexed)
+        return (
+            f"{image}: {folder}/{MODULE_INDEX} does not list {modules}; copy the module below {folder}, then {depmod}"
+        )
     if found.missing:
-        files = " and ".join(f"{name}.ko" for name in found.missing)
-        return f"{image} holds no {files} (also .gz, .xz, .zst) below {folder}; copy it there"
+        modules = " and ".join(f"{name}.ko" for name in found.missing)
+        return f"{image} holds no {modules} (also .gz, .xz, .zst) below {folder}; copy it there, then {depmod}"
     if found.unindexed is None:
         return f"{image} holds no {folder}/{MODULE_INDEX}, without which modprobe finds nothing; {depmod}"
-    if found.unindexed:
-        return f"{image}: {folder}/{MODULE_INDEX} does not list {', '.join(found.unindexed)}; {depmod}"
     return None

@@ -33,7 +33,7 @@ def find(*layers, modules=("my_kmod",), folder=FOLDER):
 def test_a_module_is_found_wherever_modprobe_finds_it(path):
     found = find({f"{FOLDER}/{path}": "", INDEX: f"{path}:\n"})
     assert found == FoundModules((f"/{FOLDER}/{path}",), (), ())
-    assert found.complete
+    assert found.decided
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_modules_below_the_links_to_headers_do_not_count():
 def test_the_index_must_list_the_module(layer, unindexed):
     found = find({f"{FOLDER}/my_kmod.ko": "", **layer})
     assert found.unindexed == unindexed
-    assert found.complete is (unindexed == ())
+    assert found.decided is (unindexed is not None)
 
 
 def test_the_index_of_the_upper_layer_counts():

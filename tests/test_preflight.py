@@ -75,11 +75,27 @@ def test_layers_below_the_module_are_not_read(registry, store):
     assert blobs_read(registry) == [store.add_blob("org/kmod", layer)["digest"] for layer in (layers[2], layers[1])]
 
 
+def test_an_index_without_the_module_ends_the_search(registry, store):
+    """modprobe looks nowhere else, so that the layers below don't matter."""
+    upper = tar({f"{FOLDER}/modules.dep": "other.ko:"})
+    store.add_image(IMAGE, READY, upper)
+    assert "modules.dep does not list kmod" in only(check(registry)).problem
+    assert blobs_read(registry) == [store.add_blob("org/kmod", upper)["digest"]]
+
+
 @pytest.mark.parametrize(
     ("layers", "problem"),
     [
-        pytest.param([BASE], f"holds no kmod.ko (also .gz, .xz, .zst) below /{FOLDER}; copy it there", id="no module"),
-        pytest.param([], f"holds no kmod.ko (also .gz, .xz, .zst) below /{FOLDER}; copy it there", id="no layers"),
+        pytest.param(
+            [BASE],
+            f"holds no kmod.ko (also .gz, .xz, .zst) below /{FOLDER}; copy it there, then run `depmod",
+            id="no module",
+        ),
+        pytest.param(
+            [],
+            f"holds no kmod.ko (also .gz, .xz, .zst) below /{FOLDER}; copy it there, then run `depmod",
+            id="no layers",
+        ),
         pytest.param(
             [UNINDEXED],
             f"holds no /{FOLDER}/modules.dep, without which modprobe finds nothing; run `depmod -b /opt {KERNEL}`",
@@ -87,7 +103,7 @@ def test_layers_below_the_module_are_not_read(registry, store):
         ),
         pytest.param(
             [tar({f"{FOLDER}/modules.dep": "other.ko:"}), UNINDEXED],
-            f": /{FOLDER}/modules.dep does not list kmod; run `depmod -b /opt {KERNEL}`",
+            f": /{FOLDER}/modules.dep does not list kmod; copy the module below /{FOLDER}, then run `depmod",
             id="old index",
         ),
     ],

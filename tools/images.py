@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from urllib.parse import urljoin
 
 import requests
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 INDEX = "application/vnd.oci.image.index.v1+json"
 
 
@@ -21,6 +23,15 @@ class Pusher:
     def push_image(self, repository: str, tag: str) -> str:
         """Push an image; return the digest of the manifest that `tag` now names."""
         return self._put_manifest(repository, tag, MANIFEST, self._image(repository, tag))
+
+    def push_layers(self, repository: str, tag: str, layers: Iterable[bytes]) -> str:
+        """Push an image of these layers (tar+gzip), lowest first; return its digest, which `tag` now names."""
+        descriptors = []
+        for layer in layers:
+            self._put_blob(repository, layer)
+            descriptors.append({"mediaType": LAYER, "digest": _digest(layer), "size": len(layer)})
+        manifest = json.loads(self._image(repository, tag)) | {"layers": descriptors}
+        return self._put_manifest(repository, tag, MANIFEST, json.dumps(manifest).encode())
 
     def push_index(self, repository: str, tag: str) -> str:
         """Push an index with one image; return its digest, which `tag` now names."""
