@@ -1,8 +1,10 @@
 """What engine tests share: a stack with Modules of its own, and what the cluster holds of them."""
 
+import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,12 +24,15 @@ from tests.conftest import OwnNodes
 from tools.api import Api
 from tools.cluster import Cluster
 from tools.nodes import SimulatedNode
-from tools.stack import Result, Stack
+from tools.stack import Result, Stack, kill
 
 T = TypeVar("T")
 
 KERNEL = "5.14.0-70.el9.x86_64"
 NEXT_KERNEL = "5.14.0-162.el9.x86_64"
+
+UP = ("up", "--yes", "--skip-preview", "--continue-on-error")
+DESTROY = ("destroy", "--yes", "--skip-preview", "--continue-on-error")
 
 Object = dict[str, Any]
 
@@ -195,3 +200,22 @@ def eventually(look: Callable[[], T], within: float = 60) -> T:
             raise AssertionError(f"not so within {within:.0f} s: {look}")
         time.sleep(0.1)
     return found
+
+
+@contextmanager
+def running(stack: Stack, *command: str) -> Iterator[subprocess.Popen[str]]:
+    """A command in the background; when the test fails meanwhile it is killed, and its words shown."""
+    process = stack.start(*command)
+    try:
+        yield process
+    except BaseException as error:
+        if process.stdout and not process.stdout.closed:
+            error.add_note(kill(process))
+        raise
+
+
+def finish(process: subprocess.Popen[str], exit_code: int = 0, within: float = 120) -> str:
+    """The output of a background command that is to end now."""
+    output, _ = process.communicate(timeout=within)
+    assert process.returncode == exit_code, output
+    return output

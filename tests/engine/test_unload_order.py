@@ -1,0 +1,90 @@
+"""Guards against pulling a module, or the label its loader hangs on, from under a pod that still needs it.
+
+Pods end only when the test says so, as those of a real node do while a module is in use.
+"""
+
+import time
+
+import pytest
+
+from kmm.names import ROLE_DEVICE_PLUGIN
+from tests.engine.deployment import DESTROY, KERNEL, UP, eventually, finish, running
+
+
+@pytest.fixture
+def loaded(deployment, kubelet):
+    """A Module with a device plugin, deployed and Ready on a node; returns the node's name."""
+    deployment.write(plugin=True)
+    (node,) = kubelet.add_nodes()
+    with running(deployment.stack, *UP) as up:
+        kubelet.run(eventually(deployment.pods)[0])
+        kubelet.run(eventually(lambda: deployment.pods(ROLE_DEVICE_PLUGIN))[0])
+        finish(up)
+    return node
+
+
+def ending(pods):
+    """The only pod, if it was told to end."""
+    (pod,) = pods
+    return pod if "deletionTimestamp" in pod["metadata"] else None
+
+
+def stays_so(look, seconds=3):
+    """Whether something is true now and some time later."""
+    return look() and (time.sleep(seconds) or look())
+
+
+@pytest.mark.parametrize("how", ["destroy", "remove the Module"])
+def test_the_device_plugin_goes_first_and_the_kernel_label_last(deployment, kubelet, loaded, how):
+    if how == "remove the Module":
+        deployment.write("other", selector={"kmm.test/name": "none"})
+        deployment.remove()
+    with running(deployment.stack, *(DESTROY if how == "destroy" else UP)) as going:
+        plugin = eventually(lambda: ending(deployment.pods(ROLE_DEVICE_PLUGIN)))
+        assert stays_so(lambda: not ending(deployment.pods())), "unloaded while the device plugin ran"
+        kubelet.end(plugin)
+
+        loader = eventually(lambda: ending(deployment.pods()))
+        assert stays_so(lambda: deployment.labels(loaded).get("kernel-version.full") == KERNEL)
+        assert going.poll() is None, "did not wait for the module to be unloaded"
+        kubelet.end(loader)
+        finish(going)
+    assert deployment.labels(loaded) == {}
+
+
+def test_a_loader_changes_only_after_the_device_plugin_has_left_the_node(deployment, kubelet, loaded):
+    deployment.write(plugin=True, modprobe={"parameters": ["debug=1"]})
+    with running(deployment.stack, *UP) as up:
+        plugin = eventually(lambda: ending(deployment.pods(ROLE_DEVICE_PLUGIN)))
+        assert stays_so(lambda: not ending(deployment.pods())), "reloaded while the device plugin ran"
+        kubelet.end(plugin)
+
+        loader = eventually(lambda: ending(deployment.pods()))
+        assert stays_so(lambda: len(deployment.pods()) == 1), "loaded anew beside the pod that is to unload"
+        kubelet.end(loader)
+        kubelet.run(eventually(lambda: [pod for pod in deployment.pods() if pod["metadata"]["uid"] != uid(loader)])[0])
+        kubelet.run(eventually(lambda: deployment.pods(ROLE_DEVICE_PLUGIN))[0])
+        finish(up)
+    assert deployment.ready_label() in deployment.labels(loaded)
+
+
+def test_a_renamed_module_is_unloaded_before_it_is_loaded_under_its_new_name(deployment, kubelet):
+    deployment.write("old")
+    (node,) = kubelet.add_nodes()
+    with running(deployment.stack, *UP) as up:
+        kubelet.run(eventually(deployment.pods)[0])
+        finish(up)
+    deployment.remove("old")
+    deployment.write("new")
+    with running(deployment.stack, *UP) as up:
+        old = eventually(lambda: ending(deployment.pods()))
+        assert stays_so(lambda: len(deployment.pods()) == 1), "loaded anew beside the pod that is to unload"
+        kubelet.end(old)
+        kubelet.run(eventually(lambda: [pod for pod in deployment.pods() if pod["metadata"]["uid"] != uid(old)])[0])
+        finish(up)
+    assert deployment.labels(node).keys() == {"kernel-version.full", deployment.ready_label("new")}
+
+
+def uid(one):
+    """The object's uid."""
+    return one["metadata"]["uid"]
