@@ -8,7 +8,7 @@ UV_FLAGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashe
 	--no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools check test test-fast engine-test golden lock demo demo-down bench
+.PHONY: help venv tools check test test-fast engine-test test-node golden lock demo demo-down bench
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test-fast: $(STAMP)  ## Run the tests that need no engine
 
 engine-test: $(STAMP)  ## Run the tests on the real engine
 	$(RUN) pytest -n $(WORKERS) -m engine
+
+test-node: $(STAMP)  ## Run the tests on real nodes, a kubelet here and a VM; needs root
+	@trap 'status=$$?; $(RUN) tools.real down; exit $$status' EXIT INT TERM; $(RUN) pytest -m node tests/node
 
 golden: $(STAMP)  ## Write the golden manifests anew; read the diff before you commit it
 	$(RUN) pytest -m 'not engine and not node' --update-golden

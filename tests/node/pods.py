@@ -14,6 +14,7 @@ def pod_spec(node: str, container: dict[str, Any], *volumes: dict[str, Any]) -> 
         "nodeSelector": {"kubernetes.io/hostname": node},
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 20,
+        "shareProcessNamespace": True,  # as loaders: process 1 of a namespace would not hear SIGTERM
         "containers": [{"name": "main", "image": DEBIAN_IMAGE, **container}],
         "volumes": list(volumes),
     }

@@ -8,13 +8,14 @@ from typing import Any
 from tools.api import ApiError
 from tools.bootstrap import Toolset
 from tools.cluster import Cluster
+from tools.real.packages import RealNodesError
 from tools.real.site import wait_until
 
-_RESOURCES = {
-    "ConfigMap": "/api/v1/namespaces/{}/configmaps",
-    "Pod": "/api/v1/namespaces/{}/pods",
-    "DaemonSet": "/apis/apps/v1/namespaces/{}/daemonsets",
-    "Job": "/apis/batch/v1/namespaces/{}/jobs",
+_KINDS = {
+    "ConfigMap": ("v1", "/api/v1/namespaces/{}/configmaps"),
+    "DaemonSet": ("apps/v1", "/apis/apps/v1/namespaces/{}/daemonsets"),
+    "Job": ("batch/v1", "/apis/batch/v1/namespaces/{}/jobs"),
+    "Pod": ("v1", "/api/v1/namespaces/{}/pods"),
 }
 
 
@@ -28,8 +29,7 @@ class Workloads:
 
     def create(self, kind: str, name: str, **content: Any) -> None:
         """Create an object; `content` is what it has besides its metadata."""
-        versions = {"ConfigMap": "v1", "Pod": "v1", "DaemonSet": "apps/v1", "Job": "batch/v1"}
-        body = {"apiVersion": versions[kind], "kind": kind, "metadata": {"name": name}, **content}
+        body = {"apiVersion": _KINDS[kind][0], "kind": kind, "metadata": {"name": name}, **content}
         self.cluster.api.request("POST", self._path(kind), body)
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
@@ -58,10 +58,13 @@ class Workloads:
         wait_until(ended, f"Job {name} is done", within_seconds)
 
     def wait_for_pod(self, selector: str, within_seconds: float = 120) -> str:
-        """Wait until the one pod of a selector is Ready and return its name."""
-        wait_until(lambda: self._ready(selector), f"pod {selector} is Ready", within_seconds)
-        (pod,) = self.pods(selector)
-        return pod["metadata"]["name"]
+        """Wait until the one pod of a selector is Ready and return its name; a failure comes with pods and events."""
+        try:
+            wait_until(lambda: self._ready_pod(selector) is not None, f"one pod {selector} is Ready", within_seconds)
+        except RealNodesError as error:
+            error.add_note(f"{self.kubectl('get', 'pods', '--output=wide')}\n{self.kubectl('events')}")
+            raise
+        return self._ready_pod(selector)
 
     def pods(self, selector: str) -> list[dict[str, Any]]:
         """Return the pods of a label selector."""
@@ -74,12 +77,13 @@ class Workloads:
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done.stdout
 
-    def _ready(self, selector: str) -> bool:
-        conditions = [pod["status"].get("conditions", []) for pod in self.pods(selector)]
-        return [{"type": "Ready", "status": "True"}.items() <= c.items() for pod in conditions for c in pod].count(
-            True
-        ) == 1
+    def _ready_pod(self, selector: str) -> str | None:
+        pods = self.pods(selector)
+        if len(pods) != 1:
+            return None
+        conditions = {condition["type"]: condition["status"] for condition in pods[0]["status"].get("conditions", [])}
+        return pods[0]["metadata"]["name"] if conditions.get("Ready") == "True" else None
 
     def _path(self, kind: str, name: str | None = None) -> str:
-        path = _RESOURCES[kind].format(self.namespace)
+        path = _KINDS[kind][1].format(self.namespace)
         return f"{path}/{name}" if name else path

@@ -15,6 +15,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.real", description="Real nodes of the test tier `node`.")
     parser.add_argument("command", choices=["down"], help="remove what an earlier run left")
     parser.parse_args()
+    if not FOLDER.exists():
+        return 0
     try:
         require_root()
         leftovers.remove(FOLDER, ensure(CLUSTER_TOOLS))

@@ -23,6 +23,7 @@ from tools.registry import Registry
 
 FOLDER: Final = CHECKOUT / ".kmm/real"
 _READY_WITHIN_SECONDS: Final = 180
+_ON_THE_DISK: Final = (images.DEBIAN_IMAGE, images.DEVICE_PLUGIN_IMAGE)
 
 
 class Site:
@@ -60,7 +61,7 @@ class Site:
     def start_virtual_machine(self) -> VirtualMachine:
         """Make the VM, boot its oldest kernel and wait until its node is Ready."""
         machine = VirtualMachine(FOLDER / "vm", self._debian, self._tools)
-        machine.make_disk(self.cluster.kubeconfig, urlsplit(self._api_server).port or 443)
+        machine.make_disk(self.cluster.kubeconfig, urlsplit(self._api_server).port or 443, _ON_THE_DISK)
         self.boot(machine, machine.kernels[0])
         return machine
 

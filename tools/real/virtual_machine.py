@@ -9,9 +9,10 @@ from typing import Final
 from tools.bootstrap import Toolset
 from tools.real.guest_agent import GuestAgent
 from tools.real.network import HOST_SEEN_FROM_VM, VM_ADDRESS, VM_POD_SUBNET
-from tools.real.node_root import Node, kernels, lay_over
+from tools.real.node_root import PAUSE_IMAGE, Node, kernels, lay_over
 
 VIRTUAL_MACHINE: Final = "virtual-machine"
+_PRELOAD: Final = Path(__file__).parent / "node/preload"
 _DISK_GIB: Final = 6
 _KUBELET_PORT: Final = 10250
 _BOOT_WITHIN_SECONDS: Final = 180
@@ -42,19 +43,19 @@ class VirtualMachine:
         self._process: subprocess.Popen[bytes] | None = None
         self.agent = GuestAgent(folder / "agent.sock")
 
-    def make_disk(self, kubeconfig: Path, api_server_port: int) -> None:
-        """Make a new disk whose kubelet joins the API server on this machine's loopback."""
+    def make_disk(self, kubeconfig: Path, api_server_port: int, images: Sequence[str]) -> None:
+        """Make a new disk with `images` on it, whose kubelet joins the API server on this machine's loopback."""
         server = f"https://{HOST_SEEN_FROM_VM}:{api_server_port}"
         node = Node(self.name, VM_ADDRESS, "0.0.0.0", server, "pods", VM_POD_SUBNET)
         lay_over(self.folder / "files", node, kubeconfig, self._tools)
-        # In mounts of its own: nothing stays mounted, whatever happens.
+        _apart(self.folder, str(_PRELOAD), str(self._debian), PAUSE_IMAGE, *images)
         script = """
-            mkdir -p overlay root
             mount -t overlay overlay -o "lowerdir=$1,upperdir=files,workdir=overlay" root
-            mke2fs -q -F -t ext4 -d root disk "$2"
+            mount --bind containerd root/var/lib/containerd
+            truncate --size="$2" disk
+            mke2fs -q -t ext4 -d root disk
         """
-        command = ["unshare", "--mount", "sh", "-euc", script, "sh", str(self._debian), f"{_DISK_GIB}G"]
-        subprocess.run(command, cwd=self.folder, check=True)
+        _apart(self.folder, "sh", "-euc", script, "sh", str(self._debian), f"{_DISK_GIB}G")
 
     def power_on(self, kernel: str, kernel_options: Sequence[str] = ()) -> None:
         """Boot `kernel`, one of `kernels`, and wait until the guest agent answers; the node may take longer.
@@ -133,3 +134,16 @@ class VirtualMachine:
     def _words(self) -> str:
         logs = (self.folder / "qemu.log", self.folder / "console.log")
         return "\n".join("\n".join(log.read_text(errors="replace").splitlines()[-15:]) for log in logs if log.exists())
+
+
+def _apart(folder: Path, *command: str) -> None:
+    """Run a command in mounts and processes of its own: nothing stays mounted or runs on, whatever happens."""
+    done = subprocess.run(
+        ["unshare", "--mount", "--pid", "--kill-child", *command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise VirtualMachineError(f"The disk of the virtual machine could not be made: {done.stderr.strip()}")
