@@ -70,7 +70,7 @@ async def _stack_owner(observed: Observation, declared: Sequence[Manifest]) -> s
 
     Raises ClusterError when the state is that of another cluster, and PlanError when objects are another stack's.
     """
-    adopting = os.environ.get("PULUMI_K8S_UPSERT_EXISTING_OBJECTS") == "true"
+    adopting = _adopts()
     proposed = (former_owner(declared, observed.daemon_sets) if adopting else None) or f"kmm-{uuid4().hex[:8]}"
     stash = pulumi.Stash(
         "identity",
@@ -82,6 +82,11 @@ async def _stack_owner(observed: Observation, declared: Sequence[Manifest]) -> s
     if not adopting:
         refuse_strangers(declared, observed.daemon_sets, kept["owner"])
     return str(kept["owner"])
+
+
+def _adopts() -> bool:
+    """Whether this run takes over objects that exist already."""
+    return os.environ.get("PULUMI_K8S_UPSERT_EXISTING_OBJECTS") == "true"
 
 
 class _Declaration:
@@ -126,6 +131,8 @@ class _Declaration:
             kubeconfig=access["kubeconfig"],
             context=access["context"],
             cluster_identifier=self._observed.identity,
+            # Lists and fields that Kubernetes fills with defaults otherwise stay the former state's.
+            enable_patch_force=True if _adopts() else None,
         )
 
     def _departures(self, modules: Sequence[ModuleManifests]) -> Departures:

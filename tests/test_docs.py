@@ -1,0 +1,163 @@
+"""Guards against documents whose commands do not work (any more).
+
+Every `sh` block is run, block by block in the order of the page, in a copy of the checkout. What follows `sh` says
+otherwise: `skip="why it cannot run here"`, `exit="1"` for a block that must fail, `in="demo"` for commands that a
+reader types for a cluster of their own, and which run in the demo's environment here.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from tools.bootstrap import CHECKOUT, cache_folder
+from tools.environment import tool_environment
+
+PAGES = sorted([CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *(CHECKOUT / "docs").rglob("*.md")])
+LANGUAGES = {"sh", "yaml", "json", "text", "python"}
+_NOT_COPIED = shutil.ignore_patterns(".git", ".kmm", ".venv", "__pycache__", ".*_cache", ".hypothesis")
+
+
+@dataclass(frozen=True)
+class Block:
+    page: Path
+    line: int
+    language: str
+    attributes: dict[str, str]
+    text: str
+
+    def __str__(self):
+        return f"{name(self.page)}:{self.line}"
+
+
+def name(page):
+    return str(page.relative_to(CHECKOUT))
+
+
+@cache
+def blocks(page):
+    return tuple(
+        Block(
+            page,
+            token.map[0] + 1,
+            token.info.partition(" ")[0] if token.type == "fence" else "indented",
+            dict(word.split("=", 1) for word in shlex.split(token.info)[1:]),
+            token.content,
+        )
+        for token in MarkdownIt().parse(page.read_text())
+        if token.type in ("fence", "code_block")
+    )
+
+
+def commands(page, *, skipped):
+    return [block for block in blocks(page) if block.language == "sh" and ("skip" in block.attributes) is skipped]
+
+
+def words(text):
+    """The words of each command, without variables set for it."""
+    for line in text.replace("\\\n", " ").splitlines():
+        found = shlex.split(line, comments=True)
+        while found and re.match(r"[A-Z0-9_]+=", found[0]):
+            found.pop(0)
+        if found:
+            yield found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_block_says_what_it_is_so_that_no_command_goes_unrun(page):
+    wrong = [f"{block}: {block.language}" for block in blocks(page) if block.language not in LANGUAGES]
+    assert not wrong, f"write a fence with one of {sorted(LANGUAGES)}"
+    unknown = [f"{block}" for block in blocks(page) if block.attributes.keys() - {"skip", "exit", "in"}]
+    assert not unknown
+    assert all(len(block.attributes.get("skip", "a reason")) > 5 for block in blocks(page))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_between_the_documents_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+SKIPPED = [block for page in PAGES for block in commands(page, skipped=True)]
+
+
+@pytest.mark.parametrize(
+    "command", [c for block in SKIPPED for c in words(block.text) if c[0] == "make"], ids=shlex.join
+)
+def test_make_targets_that_are_not_run_exist(command):
+    assert re.search(rf"^{command[1]}:", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    "command", [c for block in SKIPPED for c in words(block.text) if c[0] == "pulumi"], ids=shlex.join
+)
+def test_pulumi_commands_that_are_not_run_are_known_to_the_real_one(command, tools):
+    answer = subprocess.run(
+        [*command, "--help"], env=tool_environment(tools), capture_output=True, text=True, check=True, timeout=60
+    )
+    subcommands = [word for word in command[1:3] if re.fullmatch("[a-z]+", word)]
+    assert re.search(rf"^  pulumi {subcommands[0]}\b", answer.stdout, re.MULTILINE), answer.stdout
+    assert [word for word in command if word.startswith("--") and word not in answer.stdout] == []
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of the checkout whose `.venv` is the environment that runs the tests."""
+    copy = tmp_path / "checkout"
+    shutil.copytree(CHECKOUT, copy, ignore=_NOT_COPIED)
+    environment = copy / ".venv"
+    environment.mkdir()
+    for entry in Path(sys.prefix).iterdir():
+        if entry.name != "installed":
+            (environment / entry.name).symlink_to(entry)
+    (environment / "installed").touch()
+    return copy
+
+
+@pytest.fixture
+def reader(tmp_path):
+    """Somebody with an empty home; nothing may appear there."""
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "PULUMI_", "KUBE"))}
+    path = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    return kept | {"HOME": str(home), "KMM_CACHE": str(cache_folder()), "PATH": path}
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page, skipped=False)], ids=name)
+def test_the_commands_of_a_page_work_in_the_order_in_which_they_stand(page, tools, checkout, reader):
+    def run(*command, code=0):
+        ended = subprocess.run(
+            command,
+            cwd=checkout,
+            env=reader,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert ended.returncode == code, f"{shlex.join(command)}\nexit {ended.returncode}\n{ended.stdout}"
+
+    try:
+        for block in commands(page, skipped=False):
+            in_demo = block.attributes.get("in") == "demo"
+            if in_demo and not (checkout / ".kmm/demo/run").exists():
+                run("make", "demo")
+            print(block)
+            shell = [".kmm/demo/run", "sh"] if in_demo else ["sh"]
+            run(*shell, "-euc", block.text, code=int(block.attributes.get("exit", "0")))
+    finally:
+        run("make", "demo-down")
+    assert list(Path(reader["HOME"]).iterdir()) == []
