@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from kmm.errors import ClusterError, SettingsError
+from kmm.names import KERNEL_LABEL
 from kmm.node_file import load_nodes
 from kmm.node_list import parse_nodes, parse_page
-from kmm.names import KERNEL_LABEL
 from kmm.nodes import CORDON, Node, Taint, selected, untolerated_taint
 
 GPU = Taint("gpu", "yes", "NoSchedule")
