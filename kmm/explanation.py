@@ -9,7 +9,6 @@ from kmm.definition import KernelMapping, Module
 from kmm.errors import PlanError
 from kmm.kernel import trim_kernel_version
 from kmm.manifests.device_plugin import device_plugin_manifest
-from kmm.manifests.loader import loader_manifest
 from kmm.mapping import ResolvedKernel, find_mapping, resolve, version_selector
 from kmm.names import (
     INSTANCE_LABEL,
@@ -18,7 +17,8 @@ from kmm.names import (
 )
 from kmm.nodes import CORDON, Node, selected, untolerated_taint
 from kmm.plan import Images, KernelPlan, make_plan
-from kmm.rollout import Outcome, State, Workload, device_plugin_workload, loader_workload, outcomes
+from kmm.rollout import Outcome, State, Workload, device_plugin_workload, outcomes
+from kmm.status import planned_loader
 from kmm.workloads import DaemonSet, Pod
 
 
@@ -117,7 +117,8 @@ class _Case:
         if self.plan is None or self.plan.resolved is None:
             steps += self._leftovers()
             return Explanation(self.module.key, self.node.name, loaded=False, steps=tuple(steps))
-        loader = loader_workload(self.plan, loader_manifest(self.plan.resolved))
+        running = {(one.namespace, one.name): one for one in self.evidence.daemon_sets}
+        loader = planned_loader(self.plan, self.plan.resolved, running)
         steps += (self._kernel_label(self.plan.resolved), *self._workload(loader, "loader"), *self._ending())
         loaded = self._outcome(loader).state is State.READY
         steps += (self._ready_label(loaded), *self._device_plugin(self.plan))

@@ -6,13 +6,16 @@ A `Target` is what shall be Ready: of the plan when Modules are given, else what
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from kmm.manifests import module_manifests
-from kmm.names import INSTANCE_LABEL, ROLE_MODULE_LOADER, device_plugin_ready_label, ready_label
-from kmm.nodes import Node, selected
-from kmm.plan import Plan
+from kmm.kept_versions import kept_versions, kept_workload
+from kmm.manifests.device_plugin import device_plugin_manifest
+from kmm.manifests.loader import loader_manifest, loader_name
+from kmm.mapping import ResolvedKernel
+from kmm.names import INSTANCE_LABEL, ROLE_MODULE_LOADER, version_label
+from kmm.nodes import Node
+from kmm.plan import KernelPlan, Plan
 from kmm.rollout import (
     Outcome,
     State,
@@ -41,21 +44,23 @@ class Target:
 class Row:
     """A Module on one kernel, or its device plugin; `note` is about the DaemonSet, `nodes` about its pods.
 
-    `stack` is the instance label of the DaemonSet, the stack's name on its cluster; empty without one.
+    `stack` is the instance label of the DaemonSet, the stack's name on its cluster, `version` its version; both are
+    empty without one.
     """
 
     module: str
     role: str
     kernel: str
+    version: str
     daemon_set: str
     stack: str
     note: str
     nodes: tuple[Outcome, ...]
 
     @property
-    def order(self) -> tuple[str, bool, str, str]:
+    def order(self) -> tuple[str, bool, str, str, str]:
         """By Module; loaders by kernel, then the device plugin."""
-        return self.module, self.role != ROLE_MODULE_LOADER, self.kernel, self.stack
+        return self.module, self.role != ROLE_MODULE_LOADER, self.kernel, self.version, self.stack
 
     @property
     def ready(self) -> int:
@@ -68,26 +73,35 @@ class Row:
         return tuple(one for one in self.nodes if one.state in (State.WAITING, State.FAILED))
 
 
-def planned_targets(plan: Plan) -> Iterator[Target]:
-    """What `pulumi up` would wait for."""
+def planned_targets(plan: Plan, daemon_sets: Sequence[DaemonSet], nodes: Sequence[Node]) -> Iterator[Target]:
+    """What `pulumi up` would wait for: the plan's, and what it would keep of earlier versions."""
+    running = _by_key(daemon_sets)
     for module in plan.modules:
-        declared = module_manifests(module)
-        for one in declared.kernels:
-            yield Target(one.kernel.version, loader_workload(one.kernel, one.loader))
-        kernels = [one.kernel for one in declared.kernels]
-        yield from (Target("", device_plugin_workload(kernels, plugin)) for plugin in declared.device_plugins)
+        served = [(kernel, kernel.resolved) for kernel in module.kernels if kernel.resolved is not None]
+        yield from (Target(kernel.version, planned_loader(kernel, resolved, running)) for kernel, resolved in served)
+        plugin = device_plugin_manifest(module.module)
+        if plugin is not None:
+            yield Target("", device_plugin_workload([kernel for kernel, _ in served], plugin))
+    modules = [module.module for module in plan.modules]
+    for stack in sorted({one.labels.get(INSTANCE_LABEL, "") for one in daemon_sets}):
+        kept = kept_versions(modules, daemon_sets, nodes, stack)
+        yield from (Target(one.kernel, kept_workload(one, kept, nodes)) for one in kept)
 
 
-def running_targets(daemon_sets: Iterable[DaemonSet], nodes: Sequence[Node]) -> Iterator[Target]:
-    """What the DaemonSets of all stacks want, on the nodes that they select now."""
+def planned_loader(
+    kernel: KernelPlan, resolved: ResolvedKernel, running: Mapping[tuple[str, str], DaemonSet]
+) -> Workload:
+    """The loader of a kernel. Its image may run by digest: that is no other definition."""
+    live = running.get((resolved.module.metadata.namespace, loader_name(resolved)))
+    if live is not None and live.image.partition("@")[0] == resolved.image:
+        resolved = replace(resolved, pinned_image=live.image)
+    return loader_workload(kernel, loader_manifest(resolved))
+
+
+def running_targets(daemon_sets: Sequence[DaemonSet], nodes: Sequence[Node]) -> Iterator[Target]:
+    """What the DaemonSets of all stacks want, on the nodes that their loaders select now."""
     for one in daemon_sets:
-        label = ready_label if one.role == ROLE_MODULE_LOADER else device_plugin_ready_label
-        namespace, _, name = one.module.partition("/")
-        chosen = tuple(node.name for node in nodes if selected(node, one.node_selector))
-        yield Target(
-            one.kernel,
-            Workload(one.module, one.namespace, one.name, one.role, one.template_hash, label(namespace, name), chosen),
-        )
+        yield Target(one.kernel, kept_workload(one, daemon_sets, nodes))
 
 
 def needed_pods(targets: Iterable[Target], daemon_sets: Iterable[DaemonSet], nodes: Iterable[Node]) -> set[str]:
@@ -116,22 +130,28 @@ def skipped_rows(plan: Plan) -> Iterator[Row]:
     """Modules that no node is for, and kernels that a Module can't be on, with the reason."""
     for module in plan.modules:
         if not module.kernels:
-            yield Row(module.module.key, ROLE_MODULE_LOADER, "", "", "", _NO_NODE, ())
+            yield _row_without_workload(module.module.key, "", _NO_NODE, ())
         for kernel in module.kernels:
             if kernel.reason is not None:
                 left_out = tuple(Outcome(node, State.LEFT_OUT, kernel.reason) for node in kernel.nodes)
-                yield Row(module.module.key, ROLE_MODULE_LOADER, kernel.version, "", "", "", left_out)
+                yield _row_without_workload(module.module.key, kernel.version, "", left_out)
+
+
+def _row_without_workload(module: str, kernel: str, note: str, nodes: tuple[Outcome, ...]) -> Row:
+    return Row(module, ROLE_MODULE_LOADER, kernel, version="", daemon_set="", stack="", note=note, nodes=nodes)
 
 
 def _row(target: Target, daemon_set: DaemonSet | None, nodes: Mapping[str, Node], pods: Sequence[Pod]) -> Row:
     workload = target.workload
     found = settled_outcomes(workload, daemon_set, nodes)
+    labels = daemon_set.labels if daemon_set else {}
     return Row(
         module=workload.module,
         role=workload.role,
         kernel=target.kernel,
+        version=labels.get(version_label(*workload.module.split("/")), ""),
         daemon_set=workload.name,
-        stack=daemon_set.labels.get(INSTANCE_LABEL, "") if daemon_set else "",
+        stack=labels.get(INSTANCE_LABEL, ""),
         note=_note(workload, daemon_set),
         nodes=tuple(outcomes(workload, daemon_set, pods, nodes) if found is None else found),
     )

@@ -8,7 +8,14 @@ from rich.console import Console
 
 from kmm.commands.status_table import status_table
 from kmm.manifests import module_manifests
-from kmm.names import INSTANCE_LABEL, ROLE_DEVICE_PLUGIN, ROLE_MODULE_LOADER, TEMPLATE_HASH_ANNOTATION
+from kmm.manifests.loader import loader_manifest
+from kmm.names import (
+    INSTANCE_LABEL,
+    ROLE_DEVICE_PLUGIN,
+    ROLE_MODULE_LOADER,
+    TEMPLATE_HASH_ANNOTATION,
+    version_label,
+)
 from kmm.plan import Images, make_plan
 from kmm.rollout import State
 from kmm.status import needed_pods, planned_targets, running_targets, skipped_rows, status_rows
@@ -50,7 +57,7 @@ def pod(daemon_set, node, **fields):
 
 
 def rows(*modules, nodes, daemon_sets=(), pods=()):
-    targets = planned_targets(make_plan(modules, nodes, Images()))
+    targets = list(planned_targets(make_plan(modules, nodes, Images()), daemon_sets, nodes))
     return status_rows(targets, daemon_sets, nodes, pods)
 
 
@@ -63,7 +70,7 @@ def printed(rows):
 def test_a_module_whose_pods_are_all_ready_is_ready_without_a_look_at_pods():
     nodes = [node("a"), node("b")]
     daemon_sets = deployed(module(devicePlugin=PLUGIN), nodes=nodes)
-    targets = list(planned_targets(make_plan([module(devicePlugin=PLUGIN)], nodes, Images())))
+    targets = list(planned_targets(make_plan([module(devicePlugin=PLUGIN)], nodes, Images()), daemon_sets, nodes))
     assert needed_pods(targets, daemon_sets, nodes) == set()
     loader, plugin = status_rows(targets, daemon_sets, nodes, ())
     assert (loader.role, loader.kernel, loader.ready, loader.unready) == (ROLE_MODULE_LOADER, KERNEL, 2, ())
@@ -74,7 +81,7 @@ def test_a_module_whose_pods_are_all_ready_is_ready_without_a_look_at_pods():
 def test_only_pods_of_roles_that_have_not_settled_are_needed():
     nodes = [node("a")]
     own = module(devicePlugin=PLUGIN)
-    targets = list(planned_targets(make_plan([own], nodes, Images())))
+    targets = list(planned_targets(make_plan([own], nodes, Images()), [], nodes))
     daemon_sets = [
         replace(one, ready=0) if one.role == ROLE_DEVICE_PLUGIN else one for one in deployed(own, nodes=nodes)
     ]
@@ -95,6 +102,28 @@ def test_a_definition_that_changed_since_is_told_from_what_runs():
     (row,) = rows(changed, nodes=nodes, daemon_sets=daemon_sets, pods=[pod(daemon_sets[0], "a", ready=True)])
     assert "changed" in row.note
     assert row.ready == 1
+
+
+def test_an_image_that_runs_by_digest_is_no_other_definition():
+    nodes = [node("a")]
+    own = module()
+    plan = make_plan([own], nodes, Images())
+    image = f"{plan.modules[0].kernels[0].resolved.image}@sha256:{'0' * 64}"
+    pinned = replace(plan.modules[0].kernels[0].resolved, pinned_image=image)
+    live = replace(_live(loader_manifest(pinned), 1), image=image)
+    assert [(row.note, row.ready) for row in rows(own, nodes=nodes, daemon_sets=[live])] == [("", 1)]
+    other = replace(live, image=image.replace("org/kmod", "org/other"))
+    assert "changed" in rows(own, nodes=nodes, daemon_sets=[other])[0].note
+
+
+def test_what_is_kept_of_an_earlier_version_is_shown_too():
+    label = version_label("default", "kmod")
+    old, new = (module(container={"version": version}) for version in ("1", "2"))
+    kernel = {"kmm.node.kubernetes.io/kernel-version.full": KERNEL}
+    nodes = [node("a", labels=kernel | {label: "1"}), node("b", labels=kernel | {label: "2"})]
+    daemon_sets = [*deployed(old, nodes=nodes), *deployed(new, nodes=nodes)]
+    found = rows(new, nodes=nodes, daemon_sets=daemon_sets)
+    assert sorted((row.version, [one.node for one in row.nodes]) for row in found) == [("1", ["a"]), ("2", ["b"])]
 
 
 def test_a_pod_that_failed_gives_its_last_words_and_their_meaning():
@@ -148,15 +177,14 @@ def test_a_module_without_nodes_is_shown():
 
 def test_without_definitions_the_cluster_s_own_daemonsets_are_the_measure():
     kernel = {"kmm.node.kubernetes.io/kernel-version.full": KERNEL}
-    ready = {"kmm.node.kubernetes.io/default.kmod.ready": ""}
-    nodes = [node("a", labels=kernel | ready), node("b", labels=kernel), node("c", "6.1.0")]
+    nodes = [node("a", labels=kernel), node("b", labels=kernel), node("c", "6.1.0")]
     loader, plugin = deployed(module(devicePlugin=PLUGIN), nodes=nodes[:2], ready=1)
     targets = list(running_targets([loader, plugin], nodes))
-    assert [(one.kernel, one.workload.nodes) for one in targets] == [(KERNEL, ("a", "b")), ("", ("a",))]
+    assert [(one.kernel, one.workload.nodes) for one in targets] == [(KERNEL, ("a", "b")), ("", ("a", "b"))]
     found = status_rows(targets, [loader, plugin], nodes, [pod(loader, "a", ready=True)])
     assert [(row.role, row.ready, len(row.unready)) for row in found] == [
         (ROLE_MODULE_LOADER, 1, 1),
-        (ROLE_DEVICE_PLUGIN, 1, 0),
+        (ROLE_DEVICE_PLUGIN, 0, 2),
     ]
     assert [row.note for row in found] == ["", ""]
 

@@ -104,7 +104,7 @@ def _look(cluster: "Cluster", modules: "Sequence[Module] | None") -> "tuple[Row,
     else:
         # Whether images are there is for `plan` to say; what became of them shows here.
         plan = make_plan(modules, nodes, Images())
-        targets, skipped = list(planned_targets(plan)), list(skipped_rows(plan))
+        targets, skipped = list(planned_targets(plan, daemon_sets, nodes)), list(skipped_rows(plan))
     roles = needed_pods(targets, daemon_sets, nodes)
     pods = cluster.pods(*sorted(roles)) if roles else ()
     rows = [*status_rows(targets, daemon_sets, nodes, pods), *skipped]
@@ -122,6 +122,7 @@ def _workload(row: "Row") -> dict[str, Any]:
         "name": name,
         "role": row.role,
         "kernel": row.kernel or None,
+        "version": row.version or None,
         "daemonSet": row.daemon_set or None,
         "stack": row.stack or None,
         "ready": row.ready,

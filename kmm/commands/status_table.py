@@ -36,6 +36,7 @@ def status_table(rows: Sequence[Row]) -> Table:
         table.add_row("-", "-", "-", "0/0", "no stack runs a Module in this cluster")
     for row in rows:
         what = "device plugin" if row.role == ROLE_DEVICE_PLUGIN else row.kernel or "-"
+        what += f" (version {row.version})" if row.version else ""
         count = f"{row.ready}/{row.ready + len(row.unready)}"
         table.add_row(row.module, what, row.stack or "-", count, _why_not(row), style=_style(row))
     return table
