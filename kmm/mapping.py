@@ -22,8 +22,9 @@ _compiled = lru_cache(maxsize=1024)(compile_regexp)
 class ResolvedKernel:
     """One Module on one kernel, all defaults merged and all variables expanded.
 
-    `pinned_image` is `image` with the digest to deploy, if one is pinned. `release` is the kernel's own name for itself (`uname -r`), also that of its folder in /lib/modules; `kernel`
-    is the same without a trailing `+`, which names, labels and variables go by.
+    `pinned_image` is `image` with the digest to deploy, if one is pinned. `release` is the kernel's own name for
+    itself (`uname -r`), also that of its folder in /lib/modules; `kernel` is the same without a trailing `+`, which
+    names, labels and variables go by.
     """
 
     module: Module

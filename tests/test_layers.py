@@ -32,7 +32,6 @@ ALLOWED = {
     "backports": {"image_layers"},  # zstd, before Python 3.14 has it
     "compression": {"image_layers"},  # standard library from 3.14 on
     "oras": {"registry", "registry_http"},
-    "backports": {"image_layers"},
     "typer": {"commands", "__main__"},
     "rich": {"commands"},
     "yaml": {"cluster", "commands", "documents"},
