@@ -211,6 +211,23 @@ def test_an_in_tree_module_that_stays_ends_the_container(sandbox):
     assert sandbox.calls() == [["modprobe", "-r", "in-tree"]]
 
 
+@pytest.mark.parametrize(("taint", "removed"), [("", True), ("E", True), ("OE", False)], ids=["none", "E", "OE"])
+@pytest.mark.parametrize("ours", [modprobe(moduleName="my_kmod"), raw(["my-kmod"], ["-r"])], ids=["named", "raw"])
+def test_of_an_in_tree_module_and_ours_of_the_same_name_only_the_first_is_removed(sandbox, ours, taint, removed):
+    (sandbox.folder("sys/module/my_kmod") / "taint").write_text(f"{taint}\n")
+    assert sandbox.start(load_command(ours, "my-kmod")) == 0
+    assert (["modprobe", "-r", "my-kmod"] in sandbox.calls()) is removed
+
+
+def test_a_module_that_is_loaded_already_is_said_to_be(sandbox, capfd):
+    sandbox.start(load_command(modprobe(), None))
+    assert "already" not in capfd.readouterr().out
+    sandbox.folder("sys/module/kmod")
+    assert sandbox.start(load_command(modprobe(), None)) == 0
+    assert "kmod is in the kernel already" in capfd.readouterr().out
+    assert sandbox.calls()[-2:] == [["modprobe", "-v", "-d", "/opt", "kmod"], ["sleep", "infinity"]]
+
+
 def test_an_in_tree_module_that_is_not_loaded_needs_no_removal(sandbox):
     assert sandbox.start(load_command(modprobe(), "in-tree")) == 0
     assert sandbox.calls() == [["modprobe", "-v", "-d", "/opt", "kmod"], ["sleep", "infinity"]]

@@ -28,9 +28,11 @@ def load_command(modprobe: Modprobe, in_tree_module_to_remove: str | None) -> li
     """The container's own command: modprobe's words reach `kubectl logs`, its failure the pod's status."""
     steps = []
     if in_tree_module_to_remove:
-        steps.append(_remove_in_tree(in_tree_module_to_remove))
+        steps.append(_remove_in_tree(in_tree_module_to_remove, modprobe))
     if modprobe.firmware_path:
         steps.append(f"cp -r {shlex.quote(modprobe.firmware_path)}/* {FIRMWARE_DIRECTORY}")
+    if modprobe.module_name:
+        steps.append(_say_if_loaded(modprobe.module_name))
     steps.append(shlex.join(["modprobe", *_load_arguments(modprobe)]))
     steps.append("exec sleep infinity")
     return _shell(_KUBELET_VARIABLE.sub(_keep_from_kubelet, " && ".join(steps)))
@@ -104,9 +106,29 @@ def _unload_arguments(modprobe: Modprobe) -> list[str]:
     return [*options, *_directory(modprobe), *modules]
 
 
-def _remove_in_tree(name: str) -> str:
-    """Only while it is loaded, and by the node's own /lib/modules: modprobe -r knows no module that is not there."""
-    return f"{{ [ ! -d {shlex.quote(sysfs_module_path(name))} ] || {shlex.join(['modprobe', '-r', name])}; }}"
+def _remove_in_tree(name: str, modprobe: Modprobe) -> str:
+    """Only while it is loaded, and by the node's own /lib/modules: modprobe -r knows no module that is not there.
+
+    When ours has the same name, a container that starts again meets its own module: the kernel marks that as
+    out-of-tree (`O` in its taint, Documentation/admin-guide/tainted-kernels.rst), and it stays.
+    """
+    folder, remove = shlex.quote(sysfs_module_path(name)), shlex.join(["modprobe", "-r", name])
+    if sysfs_module_path(name) in _own_modules(modprobe):
+        remove = f"{{ read -r taint <{folder}/taint; case $taint in *O*) ;; *) {remove} ;; esac; }}"
+    return f"{{ [ ! -d {folder} ] || {remove}; }}"
+
+
+def _own_modules(modprobe: Modprobe) -> set[str]:
+    """Folders of the modules that loading may bring in; any raw argument may be the name of one."""
+    raw = modprobe.raw_args.load if modprobe.raw_args and modprobe.raw_args.load else ()
+    names = [modprobe.module_name or "", *(modprobe.modules_loading_order or ()), *raw]
+    return {sysfs_module_path(name) for name in names}
+
+
+def _say_if_loaded(name: str) -> str:
+    """modprobe says nothing then, and does nothing: neither does this image's file count, nor its parameters."""
+    words = f"{name} is in the kernel already, and stays as it was loaded: this image and its parameters do not count"
+    return f"{{ [ ! -d {shlex.quote(sysfs_module_path(name))} ] || echo {shlex.quote(words)}; }}"
 
 
 def _remove_firmware(source: str) -> str:
