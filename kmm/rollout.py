@@ -20,7 +20,7 @@ from kmm.names import (
     device_plugin_ready_label,
     ready_label,
 )
-from kmm.nodes import LabelChange, Node, untolerated_taint
+from kmm.nodes import LabelChange, Node, Toleration, untolerated_taint
 from kmm.plan import KernelPlan
 from kmm.workloads import DaemonSet, Pod
 
@@ -135,7 +135,8 @@ def outcomes(
         and pod.template == daemon_set.template
         and not pod.deleting
     }
-    return [_outcome(name, current.get(name), nodes.get(name)) for name in workload.nodes]
+    tolerations = daemon_set.tolerations if daemon_set else ()
+    return [_outcome(name, current.get(name), nodes.get(name), tolerations) for name in workload.nodes]
 
 
 def label_changes(manager: str, found: Found, nodes: Iterable[Node]) -> list[LabelChange]:
@@ -169,24 +170,24 @@ def is_settled(
     return len(known) == len(found) and not label_changes(manager, known, nodes)
 
 
-def _outcome(name: str, pod: Pod | None, node: Node | None) -> Outcome:
+def _outcome(name: str, pod: Pod | None, node: Node | None, tolerations: Sequence[Toleration]) -> Outcome:
     if lost(node):
         return _left_out(name, node)
     if pod is None:
-        blocked = node is not None and untolerated_taint(node, ()) is not None
-        return _left_out(name, node) if blocked else Outcome(name, State.WAITING, "no pod yet")
+        blocked = node is not None and untolerated_taint(node, tolerations) is not None
+        return _left_out(name, node, tolerations) if blocked else Outcome(name, State.WAITING, "no pod yet")
     if pod.ready:
         return Outcome(name, State.READY)
     if node is not None and node.unschedulable:
-        return _left_out(name, node)
+        return _left_out(name, node, tolerations)
     stuck = pod.waiting in _CANNOT_START or pod.phase == "Failed"
     return Outcome(name, State.FAILED if stuck else State.WAITING, _pod_words(pod))
 
 
-def _left_out(name: str, node: Node | None) -> Outcome:
+def _left_out(name: str, node: Node | None, tolerations: Sequence[Toleration] = ()) -> Outcome:
     if node is None:
         return Outcome(name, State.LEFT_OUT, "the node is gone")
-    taint = next((taint for taint in node.effective_taints if taint.key in _LOST), untolerated_taint(node, ()))
+    taint = next((taint for taint in node.effective_taints if taint.key in _LOST), untolerated_taint(node, tolerations))
     return Outcome(name, State.LEFT_OUT, f"the node takes no pods now: taint {taint}")
 
 

@@ -43,10 +43,20 @@ class _DaemonSetStatus(Wire):
     number_ready: int = 0
 
 
+class _Toleration(Wire):
+    key: str | None = None
+    operator: str | None = None
+    value: str | None = None
+    effect: str | None = None
+
+
 class _DaemonSet(Wire):
     metadata: _Metadata
     node_selector: Nullable[dict[str, str]] = Field(
         default_factory=dict, validation_alias=AliasPath("spec", "template", "spec", "nodeSelector")
+    )
+    tolerations: Nullable[tuple[_Toleration, ...]] = Field(
+        (), validation_alias=AliasPath("spec", "template", "spec", "tolerations")
     )
     image: str = Field("", validation_alias=AliasPath("spec", "template", "spec", "containers", 0, "image"))
     status: _DaemonSetStatus = _DaemonSetStatus()
@@ -163,6 +173,7 @@ def _daemon_set(wire: _DaemonSet) -> DaemonSet:
         name=metadata.name,
         labels=metadata.labels,
         node_selector=wire.node_selector,
+        tolerations=wire.tolerations,
         image=wire.image,
         template_hash=metadata.annotations.get(TEMPLATE_HASH_ANNOTATION, ""),
         unloads=metadata.annotations.get(UNLOAD_POLICY_ANNOTATION) != "Never",

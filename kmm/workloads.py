@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kmm.names import KERNEL_LABEL, MODULE_NAME_LABEL, ROLE_LABEL
+from kmm.nodes import Toleration
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class DaemonSet:
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
     image: str = ""
     template_hash: str = ""
     unloads: bool = True

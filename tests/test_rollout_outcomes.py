@@ -1,0 +1,44 @@
+"""Guards against a wait that ends before the pods have come, or that never ends because none can."""
+
+import json
+
+import pytest
+from builders import node
+
+from kmm.nodes import Taint
+from kmm.rollout import State, Workload, outcomes
+from kmm.workload_list import parse_daemon_sets
+
+WORKLOAD = Workload("default/kmod", "default", "kmod-x", "module-loader", "hash", "label", ("node-1",))
+GPU = {"key": "dedicated", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}
+
+
+def state_without_pod(taints, tolerations):
+    """The state on a node with these taints to which no pod has come yet."""
+    live = {
+        "metadata": {"name": "kmod-x", "namespace": "default"},
+        "spec": {"template": {"spec": {"tolerations": tolerations}}},
+    }
+    (daemon_set,) = parse_daemon_sets(json.dumps({"items": [live]}).encode()).items
+    (outcome,) = outcomes(WORKLOAD, daemon_set, [], {"node-1": node(taints=taints)})
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("taints", "tolerations"),
+    [
+        pytest.param((), None, id="no taint"),
+        pytest.param(("dedicated=gpu:NoSchedule",), [GPU], id="tolerated taint"),
+        pytest.param(("any:NoExecute",), [{"operator": "Exists"}], id="everything tolerated"),
+    ],
+)
+def test_a_pod_that_will_come_is_waited_for(taints, tolerations):
+    assert state_without_pod(taints, tolerations).state is State.WAITING
+
+
+def test_a_node_whose_taint_keeps_the_pod_off_is_left_out_with_that_taint():
+    outcome = state_without_pod(("dedicated=gpu:NoSchedule", "broken:NoSchedule"), [GPU])
+    assert (outcome.state, outcome.words) == (
+        State.LEFT_OUT,
+        f"the node takes no pods now: taint {Taint('broken')}",
+    )
