@@ -57,7 +57,8 @@ def _down() -> int:
 
 
 def _console() -> Console:
-    return Console(highlight=False, emoji=False, soft_wrap=True)
+    """Tables fold to a terminal's width; a pipe has room for all of them."""
+    return Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 250)
 
 
 @contextmanager

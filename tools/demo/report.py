@@ -6,7 +6,6 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
 from kmm.names import KERNEL_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NODE_PREFIX, device_plugin_ready_label, ready_label
@@ -134,7 +133,5 @@ def _table(*columns: str) -> Table:
 
 
 def _print(table: Table, console: Console) -> None:
-    """A pipe gets all the width that is needed, a terminal folds."""
-    wanted = Measurement.get(console, console.options.update(max_width=1000), table).maximum
-    console.print(table, width=None if console.is_terminal else wanted)
+    console.print(table)
     console.print()
