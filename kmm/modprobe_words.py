@@ -8,6 +8,10 @@ _MEANINGS: Final = tuple(
     (re.compile(pattern, re.IGNORECASE), meaning)
     for pattern, meaning in (
         (
+            r"(?m)^exec .*exec format error|standard_init_linux.*exec format error",
+            "The image is for another processor architecture than the node has: push one for each, under one tag.",
+        ),
+        (
             r"exec format error|invalid module format|version magic",
             "The module was built for another kernel than this node runs: build the image against exactly this "
             "kernel's headers, and keep the kernel version in the image's tag.",
@@ -28,9 +32,13 @@ _MEANINGS: Final = tuple(
             "`modulesLoadingOrder`), or it was built against another kernel.",
         ),
         (
-            r"module \S+ not found in directory",
+            r"module \S+ not found in (directory|modules\.dep)|could not open moddep file|can't change directory to",
             "The image holds no such module for this kernel: it must be in <dirName>/lib/modules/<kernel>, with the "
             "modules.dep that `depmod -b <dirName> <kernel>` makes.",
+        ),
+        (
+            r"cp: .*(cannot|can't) stat",
+            "The image holds no files in `firmwarePath`.",
         ),
         (
             r"firmware",
@@ -38,9 +46,13 @@ _MEANINGS: Final = tuple(
             "/var/lib/firmware (parameter firmware_class.path).",
         ),
         (
-            r"is in use|device or resource busy",
+            r"is in use|device or resource busy|resource temporarily unavailable",
             "Something uses the module: another module, a process, or a device that is bound to it. "
             "`lsmod` on the node shows how many and which.",
+        ),
+        (
+            r"is builtin",
+            "The module is built into this kernel: it can't be unloaded, nor replaced by one of an image.",
         ),
         (
             r"no such device",
@@ -51,7 +63,8 @@ _MEANINGS: Final = tuple(
             "The module refused its parameters: compare `modprobe.parameters` with `modinfo -p`.",
         ),
         (
-            r"manifest unknown|not found.*(manifest|image)|failed to resolve reference|pull access denied|unauthorized",
+            r"manifest unknown|not found.*(manifest|image)|failed to resolve reference|pull access denied|unauthorized"
+            r"|back-off pulling image|failed to pull",
             "The node cannot pull the image: check its name and tag, and the Secret in `imageRepoSecret`; mirrors and "
             "certificates of the node's container runtime are configured on the node.",
         ),
@@ -60,7 +73,7 @@ _MEANINGS: Final = tuple(
             "The kernel has no memory left for the module.",
         ),
         (
-            r"(modprobe|sh|sleep): (command )?not found|executable file not found",
+            r"(modprobe|sh|sleep): (command )?not found|executable file not found|/sh: no such file or directory",
             "The image lacks a program that loading needs: `sh`, `modprobe` and `sleep`.",
         ),
     )

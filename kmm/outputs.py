@@ -1,5 +1,6 @@
 """The stack's outputs: plain values that a script can use. Pure."""
 
+from itertools import groupby
 from typing import Any
 
 from kmm.manifests.device_plugin import device_plugin_name
@@ -15,8 +16,7 @@ def stack_outputs(plan: Plan) -> dict[str, Any]:
     return {
         "modules": {module.module.key: _module(module) for module in plan.modules},
         "ignored": {
-            name: [one.reason for one in plan.ignored if one.node == name]
-            for name in {one.node for one in plan.ignored}
+            name: [one.reason for one in reasons] for name, reasons in groupby(plan.ignored, lambda one: one.node)
         },
     }
 

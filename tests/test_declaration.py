@@ -1,0 +1,136 @@
+"""Guards against labels released for others or too late, waits that hold back what is ready, overlapping stacks."""
+
+import pytest
+from builders import ANY_KERNEL, module, node
+
+from kmm.changes import Change, Kind
+from kmm.declaration import (
+    device_plugins_of,
+    former_owner,
+    gated_wait,
+    kernel_label_owner,
+    labels_to_release,
+    main_wait,
+    ready_label_manager,
+    refuse_strangers,
+    unwanted,
+)
+from kmm.errors import PlanError
+from kmm.manifests import module_manifests
+from kmm.names import INSTANCE_LABEL, MODULE_NAME_LABEL, ROLE_DEVICE_PLUGIN, ROLE_LABEL, ROLE_MODULE_LOADER
+from kmm.plan import Images, make_plan
+from kmm.rollout import Workload
+from kmm.workloads import DaemonSet
+
+OWNER = "kmm-1"
+PLUGIN = {"container": {"image": "registry.example/plugin:v1"}}
+BUILT = {"literal": "6.1.0", "build": {"dockerfileConfigMap": {"name": "dockerfile"}}}
+NODES = [node("a"), node("b", "6.1.0")]
+
+
+def manifests(*modules):
+    return [module_manifests(one) for one in make_plan(modules, NODES, Images(assume_present=False)).modules]
+
+
+def live(name, owner=OWNER, role=ROLE_MODULE_LOADER, module="kmod"):
+    owned = {INSTANCE_LABEL: owner} if owner else {}
+    return DaemonSet("default", name, labels={ROLE_LABEL: role, MODULE_NAME_LABEL: module} | owned)
+
+
+def declared(*names):
+    return [{"metadata": {"namespace": "default", "name": name}} for name in names]
+
+
+def change(kind, *nodes, module="default/kmod"):
+    return Change(module, "5.14", kind, "kmod-1", nodes)
+
+
+class TestWaits:
+    def test_one_wait_is_for_all_whose_images_are_there(self):
+        wait = main_wait(manifests(module(devicePlugin=PLUGIN), module("other")), (), OWNER)
+        assert wait.manager == ready_label_manager(OWNER)
+        assert [(one.module, one.role, one.nodes) for one in wait.workloads] == [
+            ("default/kmod", ROLE_MODULE_LOADER, ("a",)),
+            ("default/kmod", ROLE_MODULE_LOADER, ("b",)),
+            ("default/kmod", ROLE_DEVICE_PLUGIN, ("a", "b")),
+            ("default/other", ROLE_MODULE_LOADER, ("a",)),
+            ("default/other", ROLE_MODULE_LOADER, ("b",)),
+        ]
+
+    def test_what_is_kept_is_waited_for_too(self):
+        kept = Workload("default/kmod", "default", "old", ROLE_MODULE_LOADER, "hash", "label", ("c",))
+        assert main_wait([], [kept], OWNER).workloads == (kept,)
+
+    def test_an_image_that_is_still_to_be_built_holds_nobody_back(self):
+        (found,) = manifests(module(mappings=[BUILT, ANY_KERNEL], devicePlugin=PLUGIN))
+        assert [one.nodes for one in main_wait([found], (), OWNER).workloads] == [("a",), ("a",)]
+        (gated,) = [kernel for kernel in found.kernels if kernel.kernel.gated]
+        assert [one.nodes for one in gated_wait(gated, OWNER).workloads] == [("b",)]
+
+    def test_no_two_waits_and_no_two_stacks_share_a_field_manager(self):
+        built = [
+            kernel
+            for one in manifests(module(mappings=[BUILT]), module("other", mappings=[BUILT]))
+            for kernel in one.kernels
+        ]
+        managers = [gated_wait(one, owner).manager for one in built for owner in ("kmm-1", "kmm-2")]
+        managers += [main_wait([], (), OWNER).manager, kernel_label_owner(OWNER)]
+        assert len(set(managers)) == len(managers) == 6
+
+
+class TestReleasedLabels:
+    def test_labels_go_where_a_module_is_unloaded(self):
+        changes = [change(Kind.UNLOAD, "b", "a"), change(Kind.RELOAD, "a", module="team/gpu"), change(Kind.LOAD, "c")]
+        assert labels_to_release(changes) == {
+            "a": ["kmm.node.kubernetes.io/default.kmod.ready", "kmm.node.kubernetes.io/team.gpu.ready"],
+            "b": ["kmm.node.kubernetes.io/default.kmod.ready"],
+        }
+
+    def test_loading_releases_nothing(self):
+        assert labels_to_release([change(Kind.LOAD, "a"), change(Kind.UNLOAD)]) == {}
+
+    def test_only_device_plugins_of_modules_that_are_unloaded_have_to_leave(self):
+        plugins = [live("plugin", role=ROLE_DEVICE_PLUGIN), live("other", role=ROLE_DEVICE_PLUGIN, module="other")]
+        changes = [change(Kind.RELOAD, "a"), change(Kind.LOAD, "a", module="default/other")]
+        assert device_plugins_of(changes, [*plugins, live("loader")]) == ["default/plugin"]
+
+
+class TestOwnership:
+    def test_only_this_stack_s_daemonsets_can_be_unwanted(self):
+        running = [live("declared"), live("kept"), live("old"), live("foreign", "kmm-2"), live("of nobody", None)]
+        assert unwanted(declared("declared"), [live("kept")], running, OWNER) == ["default/old"]
+
+    @pytest.mark.parametrize(
+        ("running", "names"),
+        [([], "a"), ([live("a")], "a"), ([live("b", "kmm-2")], "a")],
+        ids=["nothing runs", "its own", "others under other names"],
+    )
+    def test_names_that_are_free_or_its_own_are_accepted(self, running, names):
+        refuse_strangers(declared(*names), running, OWNER)
+
+    @pytest.mark.parametrize(
+        ("running", "said"),
+        [(live("a", "kmm-2"), r"default/a \(of stack kmm-2\)"), (live("a", None), r"default/a \(of no stack\)")],
+        ids=["another stack's", "nobody's"],
+    )
+    def test_a_name_that_is_taken_is_refused_with_the_way_out(self, running, said):
+        with pytest.raises(PlanError, match=rf"(?s)^1 .*{said}.*PULUMI_K8S_UPSERT_EXISTING_OBJECTS=true pulumi up"):
+            refuse_strangers(declared("a"), [running], OWNER)
+
+    def test_many_names_are_counted_and_cut(self):
+        names = [f"n{number}" for number in range(12)]
+        with pytest.raises(PlanError, match=r"^12 .*n9 \(of stack kmm-2\) and 2 more\."):
+            refuse_strangers(declared(*names), [live(name, "kmm-2") for name in names], OWNER)
+
+    @pytest.mark.parametrize(
+        ("running", "owner"),
+        [
+            ([], None),
+            ([live("a", "kmm-7"), live("b", "kmm-7"), live("other", "kmm-8")], "kmm-7"),
+            ([live("a", "kmm-7"), live("b", "kmm-8")], None),
+            ([live("a", None)], None),
+        ],
+        ids=["nothing runs", "one owner", "two owners", "nobody's"],
+    )
+    def test_a_former_owner_is_known_only_when_it_is_the_only_one(self, running, owner):
+        assert former_owner(declared("a", "b"), running) == owner
