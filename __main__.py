@@ -1,5 +1,6 @@
 """The Pulumi program: `pulumi preview` and `pulumi up` run this file."""
 
+import signal
 from typing import Any
 
 import pulumi
@@ -16,4 +17,6 @@ async def main() -> dict[str, Any]:
         raise pulumi.RunError(str(error)) from error
 
 
+# Of a run that failed, the engine interrupts the program that still waits for it: a traceback would bury the error.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 pulumi.run(main)

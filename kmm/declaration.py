@@ -11,6 +11,7 @@ from kmm.errors import PlanError
 from kmm.manifests import KernelManifests, Manifest, ModuleManifests
 from kmm.manifests.common import digest
 from kmm.names import INSTANCE_LABEL, ROLE_DEVICE_PLUGIN, ready_label
+from kmm.nodes import Node
 from kmm.rollout import Workload, device_plugin_workload, loader_workload
 from kmm.workloads import DaemonSet
 
@@ -105,15 +106,21 @@ def refuse_strangers(declared: Iterable[Manifest], live: Sequence[DaemonSet], ow
         )
 
 
-def former_owner(declared: Iterable[Manifest], live: Sequence[DaemonSet]) -> str | None:
-    """The owner of live DaemonSets that are declared again after a lost state, None when they have not just one."""
-    running = {(one.namespace, one.name): one for one in live}
-    owners = {
-        one.labels.get(INSTANCE_LABEL)
-        for manifest in declared
-        if (one := running.get((manifest["metadata"]["namespace"], manifest["metadata"]["name"]))) is not None
+def former_owner(declared: Iterable[Manifest], live: Sequence[DaemonSet], nodes: Iterable[Node]) -> str | None:
+    """The owner of what a lost state left behind, None when that is not just one stack.
+
+    It shows in live DaemonSets that are declared again; after a run that was killed before it made any, in labels of
+    nodes that belong to nobody who has a DaemonSet.
+    """
+    running = {(one.namespace, one.name): one.labels.get(INSTANCE_LABEL) for one in live}
+    names = {(manifest["metadata"]["namespace"], manifest["metadata"]["name"]) for manifest in declared}
+    owners = {running[name] for name in names & running.keys()}
+    managers = {manager for node in nodes for owned_by in node.label_owners.values() for manager in owned_by}
+    labelling = {
+        owner for owner, kernel, _ in (manager.partition(kernel_label_owner("")) for manager in managers) if kernel
     }
-    return owners.pop() if len(owners) == 1 else None
+    candidates = owners or labelling - set(running.values())
+    return candidates.pop() if len(candidates) == 1 else None
 
 
 def _belongs(daemon_set: DaemonSet) -> str:

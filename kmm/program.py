@@ -3,12 +3,14 @@
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import pulumi
 import pulumi_kubernetes
 
+from kmm.audit import disagreements
 from kmm.changes import Kind, loader_changes
 from kmm.cluster import require_identity
 from kmm.declaration import (
@@ -27,12 +29,13 @@ from kmm.errors import PlanError
 from kmm.image_rules import image_problems, pin_digests
 from kmm.kept_versions import kept_kernel_labels, kept_versions, kept_workload
 from kmm.manifests import Manifest, ModuleManifests, module_manifests
+from kmm.manifests.audit import audit_rule
 from kmm.observation import Observation, observe, observe_images, observe_job_inputs
 from kmm.outputs import stack_outputs
 from kmm.plan import Plan, make_plan
 from kmm.resources.departures import Departures
 from kmm.resources.job_log import job_log_hook
-from kmm.resources.kernel_module import KernelModule, Surroundings
+from kmm.resources.kernel_module import KernelModule, KubernetesObject, Surroundings
 from kmm.resources.node_labels import NodeLabels, node_labels_args
 from kmm.resources.rollout import Rollout
 from kmm.rollout import is_settled
@@ -62,6 +65,10 @@ def _plan(settings: Settings, observed: Observation) -> Plan:
         raise PlanError("\n".join(problems.errors))
     for warning in (*observed.loaded.warnings, *problems.warnings, *setting_warnings(settings, plan)):
         pulumi.log.warn(str(warning))
+    if observed.audit:
+        now = datetime.now(UTC)
+        for one in disagreements(plan, observed.audit, observed.daemon_sets, observed.nodes, now):
+            pulumi.log.warn(str(one))
     return pin_digests(plan, images, observed.daemon_sets) if settings.pin_digests else plan
 
 
@@ -71,10 +78,10 @@ async def _stack_owner(observed: Observation, declared: Sequence[Manifest]) -> s
     Raises ClusterError when the state is that of another cluster, and PlanError when objects are another stack's.
     """
     adopting = _adopts()
-    proposed = (former_owner(declared, observed.daemon_sets) if adopting else None) or f"kmm-{uuid4().hex[:8]}"
+    former = former_owner(declared, observed.daemon_sets, observed.nodes) if adopting else None
     stash = pulumi.Stash(
         "identity",
-        input={"cluster": observed.identity, "owner": proposed},
+        input={"cluster": observed.identity, "owner": former or f"kmm-{uuid4().hex[:8]}"},
         opts=pulumi.ResourceOptions(ignore_changes=["input"]),
     )
     kept = await stash.output.future() or {}
@@ -102,6 +109,7 @@ class _Declaration:
         """Everything of the plan, in the order in which it depends on each other."""
         departures = self._departures(modules)
         provider = self._provider()
+        self._audit(plan, provider)
         surroundings = Surroundings(
             self._owner,
             (departures, self._kernel_labels(plan, departures)),
@@ -123,6 +131,11 @@ class _Declaration:
         workloads = [kept_workload(one, self._kept, self._observed.nodes) for one in self._kept]
         wait = main_wait(modules, workloads, self._owner)
         self._rollout("rollout", wait, after, departures.report, leads_destruction=True)
+
+    def _audit(self, plan: Plan, provider: pulumi.ProviderResource) -> None:
+        rule = audit_rule((one.module for one in plan.modules), self._owner) if self._settings.audit else None
+        if rule:
+            KubernetesObject("audit", rule, pulumi.ResourceOptions(provider=provider))
 
     def _provider(self) -> pulumi.ProviderResource:
         access = self._observed.cluster.provider_arguments()
@@ -182,7 +195,7 @@ class _Declaration:
                 "workloads": [asdict(workload) | {"nodes": list(workload.nodes)} for workload in wait.workloads],
                 "settled": is_settled(wait.workloads, observed.daemon_sets, observed.nodes, wait.manager),
                 "timeout": rollout.timeout.total_seconds() if rollout.wait else 0,
-                "max_unready": rollout.max_unready,
+                "max_unready": rollout.max_unready if rollout.wait else "100%",
                 "unload_report": unload_report,
                 "leads_destruction": leads_destruction,
             },

@@ -1,5 +1,7 @@
 """Guards against labels released for others or too late, waits that hold back what is ready, overlapping stacks."""
 
+from dataclasses import replace
+
 import pytest
 from builders import ANY_KERNEL, module, node
 
@@ -133,4 +135,18 @@ class TestOwnership:
         ids=["nothing runs", "one owner", "two owners", "nobody's"],
     )
     def test_a_former_owner_is_known_only_when_it_is_the_only_one(self, running, owner):
-        assert former_owner(declared("a", "b"), running) == owner
+        assert former_owner(declared("a", "b"), running, []) == owner
+
+    @pytest.mark.parametrize(
+        ("managers", "owner"),
+        [
+            ({"kmm-7.kernel.2", "kmm-7.ready"}, "kmm-7"),
+            ({"kmm-7.kernel.0", "kmm-8.kernel.0"}, "kmm-7"),
+            ({"kmm-7.kernel.0", "kmm-9.kernel.0"}, None),
+            ({"kubectl"}, None),
+        ],
+        ids=["one", "one and one who has a DaemonSet", "two", "somebody else"],
+    )
+    def test_before_there_are_daemonsets_the_labels_tell_the_former_owner(self, managers, owner):
+        labelled = replace(node(), label_owners={"kmm.node.kubernetes.io/x": frozenset(managers)})
+        assert former_owner(declared("a"), [live("other", "kmm-8")], [labelled]) == owner
