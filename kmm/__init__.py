@@ -10,8 +10,8 @@ Data flows one way: observe, decide, declare. The modules, lowest layer first; n
 - mapping, checks, jobs: what a Module means for a kernel
 - plan: (modules, nodes, images) to one frozen Plan
 - manifests: the Plan as Kubernetes dictionaries
-- rollout, outputs, job_checks, job_inputs, image_rules: what became of it in the cluster, what scripts are told, what
-  Jobs and images lack
+- rollout, audit, outputs, job_checks, job_inputs, image_rules: what became of it in the cluster, what scripts are
+  told, what Jobs and images lack
 - kept_versions: what stays of earlier versions
 - declaration: what is declared, and what that changes
 - status, explanation: how Modules fare in a cluster, and why

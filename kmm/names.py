@@ -25,6 +25,9 @@ UNLOAD_POLICY_ANNOTATION: Final = f"{API_GROUP}/unload-policy"
 FUTURE_KERNELS_ANNOTATION: Final = f"{API_GROUP}/future-kernels"
 TEMPLATE_HASH_ANNOTATION: Final = f"{API_GROUP}/template-hash"
 
+NFD_API_VERSION: Final = "nfd.k8s-sigs.io/v1alpha1"
+NFD_KERNEL_LABEL: Final = "feature.node.kubernetes.io/kernel-version.full"
+
 ROLE_MODULE_LOADER: Final = "module-loader"
 ROLE_DEVICE_PLUGIN: Final = "device-plugin"
 
@@ -40,6 +43,14 @@ def ready_label(namespace: str, name: str) -> str:
 def device_plugin_ready_label(namespace: str, name: str) -> str:
     """Node label that says the device-plugin pod of this Module is Ready there."""
     return f"{NODE_PREFIX}{namespace}.{name}.device-plugin-ready"
+
+
+def loaded_label(namespace: str, name: str) -> str:
+    """Node label by which Node Feature Discovery says that the kernel holds this Module's module.
+
+    In a namespace that NFD lets its rules use; there it refuses `kmm.node.kubernetes.io`.
+    """
+    return f"loaded.kmm.feature.node.kubernetes.io/{namespace}.{name}"
 
 
 def version_label(namespace: str, name: str) -> str:

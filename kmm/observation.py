@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from kmm.audit import Evidence
 from kmm.cluster import connect
 from kmm.cluster.client import Cluster
 from kmm.errors import PlanError
@@ -15,6 +16,7 @@ from kmm.loading import Loaded, load_modules
 from kmm.manifests import JobInputs
 from kmm.manifests.build import dockerfile_text
 from kmm.module_source import Source
+from kmm.names import ROLE_MODULE_LOADER
 from kmm.nodes import Node
 from kmm.plan import Images, Plan, make_plan
 from kmm.pull_secrets import image_request, named_secrets, read_pull_secrets
@@ -27,7 +29,10 @@ _READS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Observation:
-    """What a run goes by. `identity` is the cluster's; `job_uids` are by namespace and name."""
+    """What a run goes by.
+
+    `identity` is the cluster's; `job_uids` are by namespace and name; `audit` is None unless the settings want one.
+    """
 
     loaded: Loaded
     cluster: Cluster
@@ -35,6 +40,7 @@ class Observation:
     nodes: Sequence[Node]
     daemon_sets: Sequence[DaemonSet]
     job_uids: Mapping[tuple[str, str], str]
+    audit: Evidence | None
 
 
 def observe(settings: Settings) -> Observation:
@@ -46,7 +52,20 @@ def observe(settings: Settings) -> Observation:
         nodes = pool.submit(cluster.nodes)
         daemon_sets = pool.submit(cluster.daemon_sets)
         jobs = pool.submit(cluster.job_uids)
-    return Observation(loaded, cluster, identity.result(), nodes.result(), daemon_sets.result(), jobs.result())
+        audit = pool.submit(_observe_audit, cluster) if settings.audit else None
+    return Observation(
+        loaded,
+        cluster,
+        identity.result(),
+        nodes.result(),
+        daemon_sets.result(),
+        jobs.result(),
+        audit.result() if audit else None,
+    )
+
+
+def _observe_audit(cluster: Cluster) -> Evidence:
+    return Evidence(cluster.audited_labels(), cluster.pods(ROLE_MODULE_LOADER))
 
 
 def observe_images(settings: Settings, observed: Observation) -> Images:

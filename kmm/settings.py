@@ -43,6 +43,12 @@ class ImageCheck(StrEnum):
     ASSUME_MISSING = "assume-missing"
 
 
+class Audit(StrEnum):
+    """Who is asked where modules really are."""
+
+    NFD = "nfd"
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
@@ -68,6 +74,7 @@ class Settings(_Settings):
     require_future_kernels: bool = False
     pin_digests: bool = False
     rollout: RolloutSettings = RolloutSettings()
+    audit: Audit | None = None
     builder: Builder = Builder.BUILDAH
     build: BuildSettings = BuildSettings()
     sign: SignSettings = SignSettings()

@@ -1,5 +1,6 @@
 """Lists of DaemonSets and pods, as the API server writes them, to values of `kmm.workloads`."""
 
+from datetime import datetime
 from typing import TypeVar
 
 from pydantic import AliasPath, Field, ValidationError
@@ -87,6 +88,7 @@ class _ContainerStatus(Wire):
 class _Condition(Wire):
     type: str
     status: str
+    last_transition_time: datetime | None = None
 
 
 class _PodStatus(Wire):
@@ -189,6 +191,7 @@ def _pod(wire: _Pod) -> Pod:
     container = next(iter(wire.status.container_statuses), _ContainerStatus())
     waiting = container.state.waiting or _Waiting()
     ended = container.state.terminated or container.last_state.terminated
+    ready = next((one for one in wire.status.conditions if one.type == "Ready" and one.status == "True"), None)
     return Pod(
         namespace=wire.metadata.namespace,
         name=wire.metadata.name,
@@ -196,7 +199,8 @@ def _pod(wire: _Pod) -> Pod:
         daemon_set=next((owner.name for owner in wire.metadata.owner_references if owner.kind == "DaemonSet"), ""),
         template=wire.metadata.labels.get(_TEMPLATE_LABEL, ""),
         phase=wire.status.phase,
-        ready=any(one.type == "Ready" and one.status == "True" for one in wire.status.conditions),
+        ready=ready is not None,
+        ready_since=ready.last_transition_time if ready else None,
         deleting=wire.metadata.deletion_timestamp is not None,
         waiting=waiting.reason,
         waiting_message=waiting.message,

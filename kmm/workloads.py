@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from kmm.names import KERNEL_LABEL, MODULE_NAME_LABEL, ROLE_LABEL
 from kmm.nodes import Toleration
@@ -62,6 +63,7 @@ class Pod:
     template: str = ""
     phase: str = ""
     ready: bool = False
+    ready_since: datetime | None = None
     deleting: bool = False
     waiting: str = ""
     waiting_message: str = ""

@@ -9,7 +9,7 @@ from pydantic import AliasPath, Field, ValidationError
 from kmm.cluster.connection import CONNECTIONS, ApiStatusError, Connection
 from kmm.cluster.kubeconfig import Access
 from kmm.errors import ClusterError
-from kmm.names import API_GROUP, API_VERSION, MANAGED_BY, MANAGED_BY_LABEL, ROLE_LABEL
+from kmm.names import API_GROUP, API_VERSION, MANAGED_BY, MANAGED_BY_LABEL, NFD_API_VERSION, ROLE_LABEL
 from kmm.node_list import parse_page, sorted_nodes
 from kmm.nodes import LabelChange, Node
 from kmm.wire import Nullable, Page, Wire
@@ -85,6 +85,20 @@ class Cluster:
                 f"version v1beta1 ({self}). Install it, or set kmm:source to files"
             ) from None
         return tuple(module for module in found if "deletionTimestamp" not in module.get("metadata", {}))
+
+    def audited_labels(self) -> frozenset[str]:
+        """Keys of the labels that this project's rules of Node Feature Discovery put on nodes."""
+        query = {"labelSelector": f"{MANAGED_BY_LABEL}={MANAGED_BY}"}
+        try:
+            found = self._list(f"/apis/{NFD_API_VERSION}/nodefeaturerules", query, _parse_rules)
+        except ApiStatusError as error:
+            if error.status != 404:
+                raise
+            raise ClusterError(
+                "kmm:audit is nfd, but this cluster lacks the CustomResourceDefinition nodefeaturerules of "
+                f"{NFD_API_VERSION} ({self}). Install Node Feature Discovery, or go without: pulumi config rm kmm:audit"
+            ) from None
+        return frozenset(key for rule in found for key in rule.labels)
 
     def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """The data of a Secret, its values in base64; None if there is none of that name."""
@@ -197,6 +211,28 @@ class _ModuleList(Wire):
     kind: Literal["ModuleList"]
     items: tuple[dict[str, Any], ...]
     continue_token: Nullable[str] = Field("", validation_alias=AliasPath("metadata", "continue"))
+
+
+class _Rule(Wire):
+    labels: Nullable[dict[str, str]] = Field(default_factory=dict)
+
+
+class _NodeFeatureRule(Wire):
+    rules: Nullable[tuple[_Rule, ...]] = Field((), validation_alias=AliasPath("spec", "rules"))
+
+
+class _NodeFeatureRuleList(Wire):
+    kind: Literal["NodeFeatureRuleList"]
+    items: tuple[_NodeFeatureRule, ...]
+    continue_token: Nullable[str] = Field("", validation_alias=AliasPath("metadata", "continue"))
+
+
+def _parse_rules(body: bytes) -> Page[_Rule]:
+    try:
+        page = _NodeFeatureRuleList.model_validate_json(body)
+    except ValidationError as error:
+        raise ClusterError(f"the answer is no NodeFeatureRuleList: {error.errors()[0]['msg']}") from None
+    return Page(tuple(rule for one in page.items for rule in one.rules), page.continue_token)
 
 
 def _parse_modules(body: bytes) -> Page[dict[str, Any]]:
