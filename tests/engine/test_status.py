@@ -1,0 +1,85 @@
+"""Guards against a status that differs from what the cluster shows, writes to it, or ends with the wrong exit code."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from commands import kmm
+
+from kmm.definition.crd import custom_resource_definition
+from tests.engine.deployment import KERNEL, NEXT_KERNEL
+
+
+@pytest.fixture
+def status(cluster):
+    def run(*arguments, code=0):
+        finished = kmm("status", "--kubeconfig", cluster.kubeconfig, *arguments)
+        assert finished.returncode == code, finished.stdout + finished.stderr
+        return finished.stdout
+
+    return run
+
+
+def own(text, namespace):
+    return [one for one in json.loads(text)["workloads"] if one["namespace"] == namespace]
+
+
+def test_what_is_deployed_is_ready_by_its_files_and_without_them(deployment, nodes, status):
+    first = nodes.add(KERNEL, 2)
+    second = nodes.add(NEXT_KERNEL)
+    deployment.write(plugin=True)
+    before = own(status("--modules", deployment.folder, "-o", "json", code=3), deployment.namespace)
+    assert [(one["ready"], one["wanted"]) for one in before] == [(0, 1), (0, 2), (0, 3)]
+    deployment.stack.up().expect()
+    written = deployment.content()
+    by_files = own(status("--modules", deployment.folder, "-o", "json"), deployment.namespace)
+    running = own(status("-o", "json"), deployment.namespace)
+    assert running == by_files
+    assert [(one["kernel"], [node["node"] for node in one["nodes"]]) for one in running] == [
+        (NEXT_KERNEL, second),
+        (KERNEL, first),
+        (None, first + second),
+    ]
+    assert {node["state"] for one in running for node in one["nodes"]} == {"ready"}
+    assert deployment.content() == written
+
+
+def test_a_pod_that_crashes_shows_its_last_words_and_exit_code_3(deployment, kubelet, status):
+    (name,) = kubelet.add_nodes()
+    deployment.write()
+    deployment.stack.config["kmm:rollout"] = {"wait": False}
+    deployment.stack.up()
+    (pod,) = deployment.pods()
+    kubelet.crash(pod, "modprobe: ERROR: could not insert 'kmod': Exec format error")
+    table = status("--modules", deployment.folder, code=3)
+    assert f"{name}: pod {pod['metadata']['name']}" in table
+    assert "could not insert 'kmod': Exec format error" in table
+    assert "built for another kernel" in table
+
+
+def test_watching_prints_a_line_for_each_change_and_ends_with_ctrl_c(cluster, deployment, nodes):
+    nodes.add(KERNEL)
+    deployment.write()
+    arguments = ["status", "--watch", "-o", "json", "--modules", deployment.folder, "--kubeconfig", cluster.kubeconfig]
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "kmm", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert json.loads(watching.stdout.readline())["ready"] is False
+        deployment.stack.up().expect()
+        deadline = time.monotonic() + 60
+        while not json.loads(watching.stdout.readline())["ready"]:
+            assert time.monotonic() < deadline
+        watching.send_signal(2)
+        _, errors = watching.communicate(timeout=20)
+    finally:
+        watching.kill()
+    assert (watching.returncode, errors) == (0, "")
+
+
+def test_a_cluster_without_the_kind_module_says_so(cluster):
+    finished = kmm("status", "--source", "cluster", "--kubeconfig", cluster.kubeconfig)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert f"lacks the CustomResourceDefinition {custom_resource_definition()['metadata']['name']}" in finished.stderr
