@@ -29,7 +29,7 @@ from kmm.workloads import DaemonSet, Pod
 
 _NOT_DECLARED: Final = "no DaemonSet yet: run `pulumi up`"
 _NO_NODE: Final = "no usable node matches its selector"
-_CHANGED: Final = "the definition has changed since: `pulumi up` unloads and loads again"
+_CHANGED: Final = "the definition has changed since: `pulumi up` brings it about"
 
 
 @dataclass(frozen=True, slots=True)
