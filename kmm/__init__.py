@@ -8,6 +8,7 @@ Data flows one way: observe, decide, declare. The modules, lowest layer first; n
 - documents, duration, image_files, node_list, workload_list, label_ownership, changes: what texts and API objects mean
 - definition: what users write
 - mapping, checks, jobs: what a Module means for a kernel
+- policies: what an organisation may ask of Modules; `policy/` reports it
 - plan: (modules, nodes, images) to one frozen Plan
 - manifests: the Plan as Kubernetes dictionaries
 - rollout, audit, outputs, job_checks, job_inputs, image_rules: what became of it in the cluster, what scripts are

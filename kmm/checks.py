@@ -31,7 +31,7 @@ def warnings(module: Module) -> Iterator[Finding]:
     """Everything about `module` that a user should look at."""
     yield from _mapping_warnings(module)
     yield from _image_warnings(module)
-    yield from _tls_warnings(module)
+    yield from insecure_registries(module)
     yield from _sign_warnings(module)
 
 
@@ -73,17 +73,24 @@ def _takes_all_of(earlier: KernelMapping, later: KernelMapping) -> bool:
 
 def _image_warnings(module: Module) -> Iterator[Finding]:
     container = module.spec.module_loader.container
+    for index, mapping in enumerate(container.kernel_mappings):
+        if mapping.regexp is not None and not _is_one_kernel(mapping.regexp):
+            yield from _shared_image(index, mapping.container_image or container.container_image or "")
+    for path, image in named_images(module):
+        if is_latest(image):
+            yield Finding(path, f"{image} is the tag latest, which may mean another image tomorrow; name a version")
+
+
+def named_images(module: Module) -> Iterator[tuple[FieldPath, str]]:
+    """Each image that `module` names, as it is written, with variables, and the field that names it."""
+    container = module.spec.module_loader.container
     images: dict[FieldPath, str | None] = {(*_CONTAINER, "containerImage"): container.container_image}
     for index, mapping in enumerate(container.kernel_mappings):
         images[(*_mapping_path(index), "containerImage")] = mapping.container_image
-        if mapping.regexp is not None and not _is_one_kernel(mapping.regexp):
-            yield from _shared_image(index, mapping.container_image or container.container_image or "")
     images |= {(*path, "unsignedImage"): sign.unsigned_image for path, sign in _signs(module)}
     if module.spec.device_plugin is not None:
         images["spec", "devicePlugin", "container", "image"] = module.spec.device_plugin.container.image
-    for path, image in images.items():
-        if image is not None and _is_latest(image):
-            yield Finding(path, f"{image} is the tag latest, which may mean another image tomorrow; name a version")
+    return ((path, image) for path, image in images.items() if image is not None)
 
 
 def _is_one_kernel(regexp: str) -> bool:
@@ -96,7 +103,8 @@ def _shared_image(index: int, image: str) -> Iterator[Finding]:
         yield Finding((*_mapping_path(index), "containerImage"), message)
 
 
-def _is_latest(image: str) -> bool:
+def is_latest(image: str) -> bool:
+    """Whether the image is by the tag latest, written or implied; `image` may hold variables."""
     reference = ImageReference.parse(expand(image, dict.fromkeys(VARIABLES, "0")))
     return reference.tag == "latest" and reference.digest is None
 
@@ -130,7 +138,8 @@ def _tls_options(module: Module) -> Iterator[tuple[FieldPath, TLSOptions | None]
         yield (*path, "unsignedImageRegistryTLS"), sign.unsigned_image_registry_tls
 
 
-def _tls_warnings(module: Module) -> Iterator[Finding]:
+def insecure_registries(module: Module) -> Iterator[Finding]:
+    """Settings by which an image may come from somebody else than its registry."""
     for path, options in _tls_options(module):
         if options is not None and options.insecure:
             yield Finding((*path, "insecure"), "allows plain HTTP: images can be replaced on their way")

@@ -23,6 +23,7 @@ MANAGED_BY: Final = "kmm"
 INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
 UNLOAD_POLICY_ANNOTATION: Final = f"{API_GROUP}/unload-policy"
 FUTURE_KERNELS_ANNOTATION: Final = f"{API_GROUP}/future-kernels"
+PRIVILEGED_DEVICE_PLUGIN_ANNOTATION: Final = f"{API_GROUP}/privileged-device-plugin"
 TEMPLATE_HASH_ANNOTATION: Final = f"{API_GROUP}/template-hash"
 
 NFD_API_VERSION: Final = "nfd.k8s-sigs.io/v1alpha1"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pulumi
 
 from kmm.manifests import Manifest, ModuleManifests
+from kmm.manifests.common import wire
 from kmm.names import INSTANCE_LABEL, ROLE_MODULE_LOADER
 from kmm.workloads import DaemonSet
 
@@ -27,6 +28,7 @@ class Surroundings:
 class KernelModule(pulumi.ComponentResource):
     """One Module: its ServiceAccounts, the Jobs that make images, a loader per kernel, and its device plugin.
 
+    Its inputs are the Module as it is written: policies judge them, and a preview with --diff shows what changed.
     The plan is plain values, known before the first resource: which resources exist never hangs on an Output.
     `loaders` are by DaemonSet name.
     """
@@ -40,7 +42,7 @@ class KernelModule(pulumi.ComponentResource):
     ) -> None:
         """`kept` DaemonSets of earlier versions stay as they are."""
         self._key, self._surroundings = declared.plan.module.key, surroundings
-        super().__init__("kmm:index:KernelModule", self._key, None, opts)
+        super().__init__("kmm:index:KernelModule", self._key, wire(declared.plan.module), opts)
         accounts = [self._declare(manifest) for manifest in declared.service_accounts]
         before = [*accounts, *surroundings.before]
         # A Job holds back the loader of its kernel, and no other.
