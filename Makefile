@@ -4,11 +4,12 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 WORKERS ?= auto
 STAMP := $(VENV)/installed
+POLICY_STAMP := policy/.venv/installed
 UV_FLAGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools check test test-fast engine-test test-node golden lock demo demo-down bench
+.PHONY: help venv policy tools check test test-fast engine-test test-node golden lock demo demo-down bench
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +24,13 @@ $(STAMP): requirements-dev.lock
 		{ echo '$(PYTHON) lacks venv or ensurepip (Debian, Ubuntu: apt install python3-venv).' >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+policy: $(POLICY_STAMP)  ## Install what the policy pack needs into policy/.venv
+
+$(POLICY_STAMP): policy/requirements.lock
+	$(PYTHON) -m venv --clear policy/.venv
+	policy/.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 tools: $(STAMP)  ## Find or install the pinned command-line tools
@@ -43,7 +51,7 @@ engine-test: $(STAMP)  ## Run the tests on the real engine
 	$(RUN) pytest -n $(WORKERS) -m engine
 
 test-node: $(STAMP)  ## Run the tests on real nodes, a kubelet here and a VM; needs root
-	@trap 'status=$$?; $(RUN) tools.real down; exit $$status' EXIT INT TERM; $(RUN) pytest -m node tests/node
+	@trap 'status=$$?; $(RUN) tools.real down; exit $$status' EXIT INT TERM; $(RUN) pytest -v -s -m node tests/node
 
 golden: $(STAMP)  ## Write the golden manifests anew; read the diff before you commit it
 	$(RUN) pytest -m 'not engine and not node' --update-golden
@@ -51,6 +59,7 @@ golden: $(STAMP)  ## Write the golden manifests anew; read the diff before you c
 lock: $(STAMP)  ## Write the locks from requirements*.txt
 	$(RUN) uv pip compile $(UV_FLAGS) requirements.txt -o requirements.lock
 	$(RUN) uv pip compile $(UV_FLAGS) -c requirements.lock requirements-dev.txt -o requirements-dev.lock
+	$(RUN) uv pip compile $(UV_FLAGS) policy/requirements.txt -o policy/requirements.lock
 
 demo: $(STAMP)  ## Deploy sample modules to an embedded cluster
 	$(RUN) tools.demo up

@@ -16,8 +16,10 @@ import pytest
 from workloads import Workloads
 
 from tools.bootstrap import PINS, BootstrapError, ensure
+from tools.cluster import EmbeddedClusterError
 from tools.real.packages import RealNodesError
 from tools.real.site import Site
+from tools.registry import RegistryStartError
 
 _FOLDER = Path(__file__).parent
 
@@ -44,7 +46,7 @@ def site(tools):
     site = Site(tools)
     try:
         site.start()
-    except RealNodesError as error:
+    except (EmbeddedClusterError, RealNodesError, RegistryStartError) as error:
         pytest.exit(str(error), returncode=1)
     yield site
     site.stop()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools.bootstrap import cache_folder
+from tools.real.packages import say
 
 
 def cached(name: str, inputs: str, make: Callable[[Path], None]) -> Path:
@@ -23,6 +24,7 @@ def cached(name: str, inputs: str, make: Callable[[Path], None]) -> Path:
             for old in store.iterdir():
                 if old.is_dir():
                     shutil.rmtree(old)
+            say(f"making {name}, to be kept in {store}")
             partial = store / "partial"
             partial.mkdir()
             make(partial)

@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from tools.real.packages import RealNodesError
+
 _PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ANSWER_WITHIN_SECONDS: Final = 20
 
 
-class GuestAgentError(Exception):
+class GuestAgentError(RealNodesError):
     """The guest agent refused a command or gave no answer."""
 
 
@@ -41,7 +43,8 @@ class GuestAgent:
             if time.monotonic() > deadline:
                 raise GuestAgentError(f"{' '.join(command)} did not end within {within_seconds} s")
             time.sleep(0.1)
-        out, err = (base64.b64decode(status.get(stream, "")).decode(errors="replace") for stream in _STREAMS)
+        streams = ("out-data", "err-data")
+        out, err = (base64.b64decode(status.get(stream, "")).decode(errors="replace") for stream in streams)
         # A command that a signal ended has no exit code.
         return subprocess.CompletedProcess(command, status.get("exitcode", -status.get("signal", 0)), out, err)
 
@@ -68,9 +71,6 @@ class GuestAgent:
         if "error" in answer:
             raise GuestAgentError(f"{name}: {answer['error']['desc']}")
         return answer["return"]
-
-
-_STREAMS: Final = ("out-data", "err-data")
 
 
 def _answer(line: str) -> dict[str, Any]:

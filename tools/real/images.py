@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from tools.bootstrap import CHECKOUT
 from tools.real.cache import cached
 from tools.real.network import REGISTRY
 from tools.real.node_root import PAUSE_IMAGE, mmdebstrap
-from tools.real.packages import archive
+from tools.real.packages import RealNodesError, archive
 
 DEBIAN_IMAGE: Final = f"{REGISTRY}/debian:bookworm"
 BUILDER_IMAGE: Final = f"{REGISTRY}/builder:1"
@@ -74,21 +75,17 @@ def _provide(image: str, inputs: Sequence[object], make: Callable[[Path], None])
 
 
 def _make_pause(busybox: Path, folder: Path) -> None:
-    context = folder / "context"
-    context.mkdir()
-    shutil.copy2(busybox, context)
-    (context / "Containerfile").write_text(_PAUSE)
-    _build(context, folder)
-    shutil.rmtree(context)
+    with TemporaryDirectory(dir=folder) as context:
+        shutil.copy2(busybox, context)
+        Path(context, "Containerfile").write_text(_PAUSE)
+        _build(Path(context), folder)
 
 
 def _make_debian(folder: Path) -> None:
-    context = folder / "context"
-    context.mkdir()
-    mmdebstrap(context / "debian.tar", *_DEBIAN_PACKAGES)
-    (context / "Containerfile").write_text(_DEBIAN)
-    _build(context, folder)
-    shutil.rmtree(context)
+    with TemporaryDirectory(dir=folder) as context:
+        mmdebstrap(Path(context, "debian.tar"), *_DEBIAN_PACKAGES)
+        Path(context, "Containerfile").write_text(_DEBIAN)
+        _build(Path(context), folder)
 
 
 def _build(context: Path, folder: Path) -> None:
@@ -107,8 +104,4 @@ def _build(context: Path, folder: Path) -> None:
 def _run(*command: str | Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ImageError(f"{' '.join(map(str, command))} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
-
-
-class ImageError(Exception):
-    """A base image could not be made or pushed; carries the command's output."""
+        raise RealNodesError(f"{' '.join(map(str, command))} failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")

@@ -38,11 +38,14 @@ class KubeletNode:
             )
 
     def run(self, script: str) -> str:
-        """Run a shell script in the node, beside its pods, and return its output; CalledProcessError when it fails."""
+        """Run a shell script in the node, beside its pods, and return its output; RealNodesError when it fails."""
         children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text()
         namespaces = ("--mount", "--uts", "--ipc", "--pid", "--root", "--wdns=/")
         enter = ["nsenter", f"--target={children.split()[0]}", *namespaces]
-        return subprocess.run([*enter, "sh", "-euc", script], check=True, capture_output=True, text=True).stdout
+        done = subprocess.run([*enter, "sh", "-euc", script], check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RealNodesError(f"{script}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
 
     @property
     def _pid(self) -> int:

@@ -1,6 +1,7 @@
 """What a run that was killed left behind: processes, network, cgroups, its folder."""
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -25,10 +26,11 @@ def remove(folder: Path, tools: Toolset) -> None:
     while list(_processes(folder)):
         time.sleep(0.05)
     Cluster(folder / "cluster", tools).stop()
-    network.down()
+    network.down(folder)
     for group in _cgroups(folder):
-        group.rmdir()
-    shutil.rmtree(folder, ignore_errors=True)
+        _remove_cgroup(group)
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def _processes(folder: Path) -> Iterator[int]:
@@ -48,3 +50,14 @@ def _cgroups(folder: Path) -> Iterator[Path]:
     records = folder.glob("*/containerd/io.containerd.grpc.v1.cri/*/*")
     for container in records:
         yield from Path("/sys/fs/cgroup").glob(f"**/{container.name}")
+
+
+def _remove_cgroup(group: Path) -> None:
+    """Remove it as soon as the kernel has ended its processes."""
+    while True:
+        try:
+            return group.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            time.sleep(0.05)

@@ -5,7 +5,10 @@ kubelet on this machine reach the bridge as their gateway; the VM's user-mode ne
 """
 
 import subprocess
+from pathlib import Path
 from typing import Final
+
+from tools.real.packages import RealNodesError
 
 BRIDGE: Final = "kmm-real"
 GATEWAY: Final = "10.213.77.1"
@@ -16,6 +19,8 @@ FIRST_POD_ADDRESS: Final = "10.213.77.16"
 VM_POD_SUBNET: Final = "10.213.78.0/24"
 HOST_SEEN_FROM_VM: Final = "10.0.2.2"  # QEMU's name for this machine's loopback
 
+_FORWARDING: Final = Path("/proc/sys/net/ipv4/ip_forward")
+_SAVED_FORWARDING: Final = "ip_forward"
 _RULES: Final = (
     ("nat", "POSTROUTING", "-s", POD_SUBNET, "!", "-d", POD_SUBNET, "-j", "MASQUERADE"),
     ("filter", "FORWARD", "-i", BRIDGE, "-j", "ACCEPT"),
@@ -23,8 +28,13 @@ _RULES: Final = (
 )
 
 
-def up() -> None:
-    """Make the bridge and let pods reach Debian's archive through this machine; CalledProcessError with the reason."""
+def up(folder: Path) -> None:
+    """Make the bridge and let pods reach Debian's archive through this machine; `folder` keeps what `down` restores.
+
+    Raises RealNodesError with the reason.
+    """
+    (folder / _SAVED_FORWARDING).write_text(_FORWARDING.read_text())
+    _FORWARDING.write_text("1")
     _run("ip", "link", "add", BRIDGE, "type", "bridge")
     for address in (GATEWAY, VM_ADDRESS):
         _run("ip", "address", "add", f"{address}/24", "dev", BRIDGE)
@@ -33,16 +43,21 @@ def up() -> None:
         _run("iptables", "--wait", "-t", table, "-I", chain, *rule)
 
 
-def down() -> None:
-    """Remove bridge and rules, as far as they are there."""
+def down(folder: Path) -> None:
+    """Remove bridge and rules and restore forwarding, as far as they are there."""
     for table, chain, *rule in _RULES:
         while _succeeds("iptables", "--wait", "-t", table, "-D", chain, *rule):
             pass
     _succeeds("ip", "link", "delete", BRIDGE)
+    saved = folder / _SAVED_FORWARDING
+    if saved.exists():
+        _FORWARDING.write_text(saved.read_text())
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RealNodesError(f"{' '.join(command)}: {done.stderr.strip()}")
 
 
 def _succeeds(*command: str) -> bool:

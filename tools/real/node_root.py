@@ -14,7 +14,7 @@ import yaml
 from tools.bootstrap import Toolset
 from tools.real.cache import cached
 from tools.real.network import REGISTRY
-from tools.real.packages import SUITE, archive
+from tools.real.packages import SUITE, RealNodesError, archive
 
 KERNELS: Final = ("linux-image-cloud-amd64", "linux-image-6.12-cloud-amd64")
 PAUSE_IMAGE: Final = f"{REGISTRY}/pause:1"
@@ -65,7 +65,10 @@ def mmdebstrap(target: Path, *packages: str) -> None:
     options = [f"--aptopt={option}" for option in (*debian.options, 'Acquire::Languages "none"')]
     options += [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
     options += ["--variant=minbase", f"--include={','.join(packages)}"]
-    subprocess.run(["mmdebstrap", "--quiet", *options, SUITE, str(target), *debian.sources], check=True)
+    command = ["mmdebstrap", "--quiet", *options, SUITE, str(target), *debian.sources]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RealNodesError(f"Debian could not be installed to {target}:\n{done.stderr[-3000:]}")
 
 
 def kernels(root: Path) -> list[str]:

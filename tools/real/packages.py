@@ -38,11 +38,13 @@ def require_root() -> None:
 def install_missing_programs() -> None:
     """Install with apt-get what is not on PATH, and say what; nothing is ever removed for it."""
     os.environ["PATH"] += ":/usr/sbin:/sbin"  # a root shell may lack them
+    if not shutil.which("apt-get"):
+        raise RealNodesError("Real nodes are made from Debian packages: run it where there is apt-get.")
     missing = {package for program, package in _PROGRAMS.items() if not shutil.which(program)}
     if not missing:
         return
     packages = sorted(missing)
-    _say(f"installing Debian packages: {' '.join(packages)}")
+    say(f"installing Debian packages: {' '.join(packages)}")
     _apt_get("update")
     _apt_get("install", "--yes", "--no-install-recommends", "--no-remove", *packages)
 
@@ -95,5 +97,6 @@ def _output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell the user what takes its time."""
     print(f"real nodes: {text}", flush=True)

@@ -1,11 +1,13 @@
 """Real nodes with all they need: the embedded control plane, the local registry with base images, the network."""
 
+import fcntl
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 from urllib.parse import urlsplit
 
 import yaml
@@ -22,6 +24,7 @@ from tools.real.virtual_machine import VirtualMachine
 from tools.registry import Registry
 
 FOLDER: Final = CHECKOUT / ".kmm/real"
+_LOCK: Final = Path("/run/kmm-real-nodes.lock")
 _READY_WITHIN_SECONDS: Final = 180
 _ON_THE_DISK: Final = (images.DEBIAN_IMAGE, images.DEVICE_PLUGIN_IMAGE)
 
@@ -36,20 +39,28 @@ class Site:
         self.registry = Registry(FOLDER / "registry", tools, {"http": {"addr": REGISTRY}})
 
     def start(self) -> None:
-        """Start all but the nodes; what an earlier run left is removed first. Raises RealNodesError."""
+        """Start all but the nodes; what an earlier run left is removed first.
+
+        Raises RealNodesError, also when another run on this machine goes on; nothing is left then.
+        """
         require_root()
         install_missing_programs()
-        leftovers.remove(FOLDER, self._tools)
-        debian = self._debian
-        network.up()
-        self.cluster.start()
-        self.registry.start()
-        images.provide(debian)
+        self._lock = _locked()
+        with ExitStack() as undo:
+            undo.callback(self.stop)
+            leftovers.remove(FOLDER, self._tools)
+            FOLDER.mkdir(parents=True)
+            network.up(FOLDER)
+            self.cluster.start()
+            self.registry.start()
+            images.provide(self._debian)
+            undo.pop_all()
 
     def stop(self) -> None:
         """End and remove everything."""
         self.registry.stop()
         leftovers.remove(FOLDER, self._tools)
+        self._lock.close()
 
     def start_kubelet_node(self) -> KubeletNode:
         """Start the kubelet on this machine and wait until its node is Ready."""
@@ -94,6 +105,16 @@ class Site:
             condition["type"] == "Ready" and condition["status"] == "True" for condition in status["conditions"]
         )
         return ready and boot_id in ("", status["nodeInfo"]["bootID"])
+
+
+def _locked() -> TextIO:
+    lock = _LOCK.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise RealNodesError("Another run has real nodes on this machine, which has one bridge for them.") from None
+    return lock
 
 
 def wait_until(holds: Callable[[], bool], what: str, within_seconds: float) -> None:

@@ -10,6 +10,7 @@ from tools.bootstrap import Toolset
 from tools.real.guest_agent import GuestAgent
 from tools.real.network import HOST_SEEN_FROM_VM, VM_ADDRESS, VM_POD_SUBNET
 from tools.real.node_root import PAUSE_IMAGE, Node, kernels, lay_over
+from tools.real.packages import RealNodesError
 
 VIRTUAL_MACHINE: Final = "virtual-machine"
 _PRELOAD: Final = Path(__file__).parent / "node/preload"
@@ -26,7 +27,7 @@ _KERNEL_OPTIONS: Final = (
 )
 
 
-class VirtualMachineError(Exception):
+class VirtualMachineError(RealNodesError):
     """The virtual machine did not start, or a command in it failed; carries the end of its console."""
 
 
@@ -87,7 +88,7 @@ class VirtualMachine:
 
     def shut_down(self) -> None:
         """Write everything to the disk, then power off; pods are not asked, as in any reboot by hand."""
-        self.run("echo s >/proc/sysrq-trigger; echo u >/proc/sysrq-trigger")
+        self.run("sync")
         self.power_off()
 
     def run(self, script: str, within_seconds: float = 60) -> str:
