@@ -1,7 +1,7 @@
 """CrossGuard policy pack: `pulumi preview --policy-pack policy`. What the rules are is in `kmm/policies.py`."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,7 +64,7 @@ def _with_integers(value: Any) -> Any:  # noqa: ANN401 (whatever JSON holds)
     """Numbers come from the engine as floats."""
     if isinstance(value, Mapping):
         return {key: _with_integers(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return [_with_integers(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
