@@ -40,6 +40,7 @@ _PORTS = (
 )
 _PORT_RANGE = range(10_000, 32_000)  # below the ports that Linux gives to outgoing connections
 _READY_WITHIN = "60s"
+_NODE_LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 
 
 class EmbeddedClusterError(Exception):
@@ -84,6 +85,7 @@ class Cluster:
             return False
         self._end_processes()
         if self._starts_again():
+            self.api.request("DELETE", _NODE_LEASES)  # the former kwok's; the new one would wait 200 s for their end
             return False
         self.stop()
         self._create()
