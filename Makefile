@@ -9,7 +9,7 @@ UV_FLAGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashe
 	--no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help venv policy tools check test test-fast engine-test test-node golden lock demo demo-down bench
+.PHONY: help venv policy tools check test test-fast engine-test test-node golden docs lock demo demo-down bench
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ test-node: $(STAMP)  ## Run the tests on real nodes, a kubelet here and a VM; ne
 
 golden: $(STAMP)  ## Write the golden manifests anew; read the diff before you commit it
 	$(RUN) pytest -m 'not engine and not node' --update-golden
+
+docs: $(STAMP)  ## Write docs/reference from the code
+	$(RUN) tools.reference
 
 lock: $(STAMP)  ## Write the locks from requirements*.txt
 	$(RUN) uv pip compile $(UV_FLAGS) requirements.txt -o requirements.lock
