@@ -6,7 +6,7 @@ modprobe's words in the pod's last status, which only a watch sees: with the eve
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Thread
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _GONE_WITHIN: Final = 600  # seconds for pods to end
 _PAUSE: Final = 0.5
+_PAUSE_AFTER_ERROR: Final = 15
 _SHOWN: Final = 10
 
 Labels = dict[str, list[str]]  # label keys by node name
@@ -33,47 +34,59 @@ Labels = dict[str, list[str]]  # label keys by node name
 
 @dataclass
 class FinalWords:
-    """What loader pods said of unloading, as they went."""
+    """What loader pods said of unloading, as they went; heard up to the resource version `heard`."""
 
+    heard: str
     failed: list[Pod] = field(default_factory=list)
 
     def report(self) -> str:
         """Where a module is still in the kernel, and why; empty when every one was unloaded."""
-        lines = [f"the module of {len(self.failed)} pods could not be unloaded and is still in the kernel:"]
+        lines = [f"the module of {len(self.failed)} pods could not be unloaded and is in the kernel as it was before:"]
         for pod in self.failed[:_SHOWN]:
             meaning = explain(pod.last_words)
             lines.append(f"  {pod.node}: {pod.namespace}/{pod.name}: {pod.last_words}")
             lines += [f"    {meaning}"] if meaning else []
         if len(self.failed) > _SHOWN:
             lines.append(f"  and {len(self.failed) - _SHOWN} more")
-        lines.append("  End what uses it and run `modprobe -r` on the node, or reboot it.")
+        lines += [
+            "  End what uses it. Then, where a loader of it runs, delete its pod: it unloads once more, and the next",
+            "  pod loads what is wanted. Elsewhere run `modprobe -r` on the node, or reboot it.",
+        ]
         return "\n".join(lines) if self.failed else ""
 
 
 @contextmanager
-def final_words(cluster: "Cluster") -> Iterator[FinalWords]:
-    """Listens to loader pods as they go, as long as the block lasts and a moment longer."""
-    words, listening, done = FinalWords(), Event(), Event()
+def final_words(cluster: "Cluster", daemon_sets: Iterable[str], since: str = "") -> Iterator[FinalWords]:
+    """Listens to the pods of these loaders (`namespace/name`) as they go, to the end of the block.
 
-    def listen() -> None:
-        while not done.is_set():
-            try:
-                for pod in cluster.deleted_pods(ROLE_MODULE_LOADER, _GONE_WITHIN):
-                    listening.set()
-                    if pod is not None and pod.last_words.startswith(UNLOAD_FAILED):
-                        words.failed.append(pod)
-            except ClusterError as error:
-                listening.set()
-                say(f"warning: nobody listens to ending pods, failed unloads go unseen: {error}")
-                return
-
-    Thread(target=listen, daemon=True).start()
-    listening.wait(_GONE_WITHIN)
+    It begins at the resource version `since`, or now.
+    """
+    words, owners, done = FinalWords(since or cluster.pods_version()), frozenset(daemon_sets), Event()
+    Thread(target=_listen, args=(cluster, owners, words, done), daemon=True).start()
     try:
         yield words
         time.sleep(_PAUSE)  # the last event may come after the object is gone from lists
     finally:
         done.set()
+
+
+def _listen(cluster: "Cluster", owners: Collection[str], words: FinalWords, done: Event) -> None:
+    """A watch that ends, or is cut, goes on from where it was."""
+    pause = _PAUSE
+    while True:
+        try:
+            words.heard = words.heard or cluster.pods_version()
+            for event in cluster.pod_events(ROLE_MODULE_LOADER, words.heard, _GONE_WITHIN):
+                if done.is_set():
+                    return
+                pod, words.heard = event.gone, event.version
+                if pod is not None and _owner(pod) in owners and pod.last_words.startswith(UNLOAD_FAILED):
+                    words.failed.append(pod)
+        except ClusterError as error:
+            say(f"warning: pods may end unheard, and with them what failed to unload: {error}")
+            words.heard, pause = "", _PAUSE_AFTER_ERROR
+        if done.wait(pause):
+            return
 
 
 def release_labels(cluster: "Cluster", manager: str, release: Labels) -> None:
@@ -117,16 +130,17 @@ def _owner(pod: Pod) -> str:
 
 def _await_no_pods(cluster: "Cluster", role: str, leaving: Callable[[Pod], bool]) -> None:
     """Pods on a node that does not report stay until it does, or is deleted: nobody waits for those."""
-    deadline = time.monotonic() + _GONE_WITHIN
+    started = time.monotonic()
     while left := [pod for pod in cluster.pods(role) if leaving(pod)]:
+        looked = time.monotonic()
         nodes = {node.name: node for node in cluster.nodes()}
         left = [pod for pod in left if not lost(nodes.get(pod.node))]
         if not left:
             return
-        if time.monotonic() >= deadline:
+        if looked - started >= _GONE_WITHIN:
             shown = ", ".join(f"{pod.namespace}/{pod.name} on {pod.node}" for pod in left[:_SHOWN])
             raise ClusterError(
                 f"{len(left)} pods have not ended within {_GONE_WITHIN} s: {shown}. "
                 "See why (kubectl describe pod), then run `pulumi up` again"
             )
-        time.sleep(_PAUSE)
+        time.sleep(max(_PAUSE, 5 * (time.monotonic() - looked)))  # a list of thousands of nodes is work for all

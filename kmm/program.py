@@ -125,12 +125,12 @@ class _Declaration:
                 name = kernel.loader["metadata"]["name"]
                 if kernel.kernel.gated:
                     wait = gated_wait(kernel, self._owner)
-                    self._rollout(f"rollout/{name}", wait, [component.loaders[name]], "", leads_destruction=False)
+                    self._rollout(f"rollout/{name}", wait, [component.loaders[name]])
                 else:
                     after.append(component.loaders[name])
         workloads = [kept_workload(one, self._kept, self._observed.nodes) for one in self._kept]
         wait = main_wait(modules, workloads, self._owner)
-        self._rollout("rollout", wait, after, departures.report, leads_destruction=True)
+        self._rollout("rollout", wait, after, departures)
 
     def _audit(self, plan: Plan, provider: pulumi.ProviderResource) -> None:
         rule = audit_rule((one.module for one in plan.modules), self._owner) if self._settings.audit else None
@@ -182,10 +182,9 @@ class _Declaration:
         name: str,
         wait: Wait,
         after: Sequence[pulumi.Resource],
-        unload_report: pulumi.Input[str],
-        *,
-        leads_destruction: bool,
+        departures: Departures | None = None,
     ) -> None:
+        """The wait that hears of departures is also the one that goes first when the stack is destroyed."""
         observed, rollout = self._observed, self._settings.rollout
         Rollout(
             name,
@@ -196,8 +195,9 @@ class _Declaration:
                 "settled": is_settled(wait.workloads, observed.daemon_sets, observed.nodes, wait.manager),
                 "timeout": rollout.timeout.total_seconds() if rollout.wait else 0,
                 "max_unready": rollout.max_unready if rollout.wait else "100%",
-                "unload_report": unload_report,
-                "leads_destruction": leads_destruction,
+                "unload_report": departures.report if departures else "",
+                "listen_from": departures.listen_from if departures else "",
+                "leads_destruction": departures is not None,
             },
             pulumi.ResourceOptions(depends_on=list(after)),
         )

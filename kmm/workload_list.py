@@ -1,5 +1,6 @@
 """Lists of DaemonSets and pods, as the API server writes them, to values of `kmm.workloads`."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
@@ -108,6 +109,10 @@ class _Event(Wire):
     object: dict[str, object]
 
 
+class _Version(Wire):
+    resource_version: str = Field(validation_alias=AliasPath("metadata", "resourceVersion"))
+
+
 class _List(Wire):
     continue_token: Nullable[str] = Field("", validation_alias=AliasPath("metadata", "continue"))
 
@@ -149,11 +154,22 @@ def parse_pods(body: bytes) -> Page[Pod]:
     return Page(tuple(map(_pod, found.items or ())), found.continue_token)
 
 
-def parse_deleted_pod(line: bytes) -> Pod | None:
-    """The pod in one line of a watch if it says that the pod is gone, with the pod's last status."""
+@dataclass(frozen=True, slots=True)
+class PodEvent:
+    """A step in the history of pods: `version` is its resource version, `gone` the pod that went, as it last was."""
+
+    version: str
+    gone: Pod | None
+
+
+def parse_pod_event(line: bytes) -> PodEvent:
+    """One line of a watch of pods. Raises ClusterError if it is an error, such as an expired resource version."""
     try:
         event = _Event.model_validate_json(line)
-        return _pod(_Pod.model_validate(event.object)) if event.type == "DELETED" else None
+        if event.type == "ERROR":
+            raise ClusterError(f"the watch of pods ended: {event.object.get('message', 'no reason given')}")
+        version = _Version.model_validate(event.object).resource_version
+        return PodEvent(version, _pod(_Pod.model_validate(event.object)) if event.type == "DELETED" else None)
     except ValidationError:
         raise ClusterError("not the event of a pod that was asked for") from None
 

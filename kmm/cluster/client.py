@@ -13,7 +13,7 @@ from kmm.names import API_GROUP, API_VERSION, MANAGED_BY, MANAGED_BY_LABEL, NFD_
 from kmm.node_list import parse_page, sorted_nodes
 from kmm.nodes import LabelChange, Node
 from kmm.wire import Nullable, Page, Wire
-from kmm.workload_list import parse_daemon_sets, parse_deleted_pod, parse_identities, parse_pods
+from kmm.workload_list import PodEvent, parse_daemon_sets, parse_identities, parse_pod_event, parse_pods
 from kmm.workloads import DaemonSet, Pod
 
 T = TypeVar("T")
@@ -128,11 +128,18 @@ class Cluster:
         except ValidationError:
             raise ClusterError(f"GET {path}: the answer is no {kind} ({self})") from None
 
-    def deleted_pods(self, role: str, seconds: int) -> Iterator[Pod | None]:
-        """Pods in this role as they go, with their last status, for so many seconds. First None: the watch is on."""
-        query = {"labelSelector": f"{ROLE_LABEL}={role}"}
+    def pods_version(self) -> str:
+        """The resource version of all pods now, from which `pod_events` can go on."""
+        return _ListVersion.model_validate_json(self._connection.get("/api/v1/pods", {"limit": 1})).resource_version
+
+    def pod_events(self, role: str, since: str, seconds: int) -> Iterator[PodEvent]:
+        """What happens to pods in this role from a resource version on, as it happens, for so many seconds.
+
+        Raises ClusterError also when `since` is so long ago that the API server has forgotten what came after.
+        """
+        query = {"labelSelector": f"{ROLE_LABEL}={role}", "resourceVersion": since, "allowWatchBookmarks": "true"}
         lines = self._connection.watch("/api/v1/pods", query, seconds)
-        yield from (parse_deleted_pod(line) if line.strip() else None for line in lines)
+        yield from (parse_pod_event(line) for line in lines if line.strip())
 
     def delete_daemon_set(self, namespace: str, name: str) -> None:
         """Begin to delete a DaemonSet: it goes when its pods have ended."""
@@ -200,6 +207,10 @@ class Cluster:
 
 class _Namespace(Wire):
     uid: str = Field(min_length=1, validation_alias=AliasPath("metadata", "uid"))
+
+
+class _ListVersion(Wire):
+    resource_version: str = Field(min_length=1, validation_alias=AliasPath("metadata", "resourceVersion"))
 
 
 class _DataObject(Wire):

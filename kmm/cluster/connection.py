@@ -92,15 +92,11 @@ class Connection:
                 raise
 
     def watch(self, path: str, query: Mapping[str, str | int], seconds: int) -> Iterator[bytes]:
-        """Lines of a watch that ends after so many seconds, or with the connection. The first is empty: it began.
-
-        Raises as `get` does.
-        """
+        """Lines of a watch that ends after so many seconds, or with the connection. Raises as `get` does."""
         url = f"{path}?{urlencode({**query, 'watch': 'true', 'timeoutSeconds': seconds})}"
         response = self._send("GET", url, None, seconds)
         if response.status >= 300:
             raise ApiStatusError(response.status, self._refusal("GET", path, response))
-        yield b""
         with suppress(http.HTTPError), response:
             yield from response
 

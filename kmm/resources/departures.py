@@ -39,32 +39,38 @@ class DeparturesProvider(ClusterProvider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Also in a first run: an earlier one may have been killed before its state was saved."""
-        return CreateResult(props["manager"], props | {"report": self._depart(props)})
+        return CreateResult(props["manager"], props | self._depart(props))
 
     def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         """Take away what leaves."""
-        return UpdateResult(news | {"report": self._depart(news)})
+        return UpdateResult(news | self._depart(news))
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:
         """Nothing of the stack is left that a label could speak of."""
         give_up_labels(self.connect(props), id_)
 
-    def _depart(self, props: dict[str, Any]) -> str:
+    def _depart(self, props: dict[str, Any]) -> dict[str, str]:
         """Returns where a module is still in the kernel, and why. That must not stop what else is to be done."""
         if not (props["release"] or props["daemon_sets"]):
-            return ""
+            return {"report": "", "heard": ""}
         cluster = self.connect(props)
-        with final_words(cluster) as words:
+        with final_words(cluster, props["daemon_sets"]) as words:
             release_labels(cluster, props["manager"], props["release"])
             await_device_plugins(cluster, props["plugins"], props["release"])
             remove_daemon_sets(cluster, props["daemon_sets"])
-        return words.report()
+        return {"report": words.report(), "heard": words.heard}
 
 
 class Departures(Resource, module="kmm", name="Departures"):
-    """What leaves in a run (`DeparturesArgs`); `report` says which modules could not be unloaded, empty for none."""
+    """What leaves in a run (`DeparturesArgs`); `report` says which modules could not be unloaded, empty for none.
+
+    `heard`: the resource version up to which the last words of pods are in the report. A loader that changes in place
+    ends its pods later, while the engine goes on: whoever waits for the new ones hears the old ones from there on.
+    """
 
     report: pulumi.Output[str]
+    heard: pulumi.Output[str]
 
     def __init__(self, name: str, args: DeparturesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__(DeparturesProvider(), name, {**args, "report": None}, opts)
+        super().__init__(DeparturesProvider(), name, {**args, "report": None, "heard": None}, opts)
+        self.listen_from: pulumi.Input[str] = self.heard if args["release"] or args["daemon_sets"] else ""

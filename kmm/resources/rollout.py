@@ -21,7 +21,8 @@ class RolloutArgs(TypedDict):
 
     `workloads`: the fields of `kmm.rollout.Workload`. `settled`: whether they and their labels were seen to be as they
     shall be. `timeout` in seconds (0: look once), `max_unready` a number of nodes or a text such as `10%`.
-    `unload_report`: what `Departures` could not unload; it fails the run in the end.
+    `unload_report`: what `Departures` could not unload; it fails the run in the end. `listen_from`: the resource
+    version from which pods that went count too, empty for now.
     `leads_destruction`: it goes only with the whole stack, and first.
     """
 
@@ -32,6 +33,7 @@ class RolloutArgs(TypedDict):
     timeout: float
     max_unready: str
     unload_report: pulumi.Input[str]
+    listen_from: pulumi.Input[str]
     leads_destruction: bool
 
 
@@ -59,8 +61,8 @@ class RolloutProvider(ClusterProvider):
         give_up_labels(cluster, id_)
         if not props["leads_destruction"]:
             return
-        with final_words(cluster) as words:
-            remove_daemon_sets(cluster, [f"{one['namespace']}/{one['name']}" for one in props["workloads"]])
+        with final_words(cluster, _daemon_sets(props)) as words:
+            remove_daemon_sets(cluster, _daemon_sets(props))
         if report := words.report():
             say(f"warning: {report}")
 
@@ -68,10 +70,14 @@ class RolloutProvider(ClusterProvider):
         workloads = [Workload(**fields | {"nodes": tuple(fields["nodes"])}) for fields in props["workloads"]]
         patience = Patience(props["timeout"], allowed_unready(props["max_unready"]))
         cluster = self.connect(props)
-        with final_words(cluster) as words:
+        with final_words(cluster, _daemon_sets(props), props["listen_from"]) as words:
             RolloutWait(cluster, props["manager"], workloads).run(patience)
         if reports := [report for report in (props["unload_report"], words.report()) if report]:
             raise ClusterError("\n".join(reports))
+
+
+def _daemon_sets(props: dict[str, Any]) -> list[str]:
+    return [f"{one['namespace']}/{one['name']}" for one in props["workloads"]]
 
 
 class Rollout(Resource, module="kmm", name="Rollout"):
