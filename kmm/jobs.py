@@ -25,7 +25,7 @@ class PodSettings(Definition):
     """What build and sign Jobs have in common.
 
     `node_selector` is added to the Module's selector, `tolerations` to its tolerations. `timeout` (`1h`, `90m`)
-    counts from the Job's start, so it holds the wait for a node and for the image too.
+    counts from when the pod is on a node, so it holds the wait for its image too.
     """
 
     image: Image | None = None

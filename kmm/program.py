@@ -34,7 +34,7 @@ from kmm.observation import Observation, observe, observe_images, observe_job_in
 from kmm.outputs import stack_outputs
 from kmm.plan import Plan, make_plan
 from kmm.resources.departures import Departures
-from kmm.resources.job_log import job_log_hook
+from kmm.resources.job_hooks import job_hooks
 from kmm.resources.kernel_module import KernelModule, KubernetesObject, Surroundings
 from kmm.resources.node_labels import NodeLabels, node_labels_args
 from kmm.resources.rollout import Rollout
@@ -113,7 +113,7 @@ class _Declaration:
         surroundings = Surroundings(
             self._owner,
             (departures, self._kernel_labels(plan, departures)),
-            job_log_hook(self._observed.cluster),
+            job_hooks(self._observed.cluster),
             self._observed.job_uids,
         )
         after: list[pulumi.Resource] = []

@@ -94,6 +94,8 @@ class _Condition(Wire):
 
 class _PodStatus(Wire):
     phase: str = ""
+    reason: str = ""
+    message: str = ""
     conditions: Nullable[tuple[_Condition, ...]] = ()
     container_statuses: Nullable[tuple[_ContainerStatus, ...]] = ()
 
@@ -215,6 +217,8 @@ def _pod(wire: _Pod) -> Pod:
         daemon_set=next((owner.name for owner in wire.metadata.owner_references if owner.kind == "DaemonSet"), ""),
         template=wire.metadata.labels.get(_TEMPLATE_LABEL, ""),
         phase=wire.status.phase,
+        reason=wire.status.reason,
+        message=wire.status.message,
         ready=ready is not None,
         ready_since=ready.last_transition_time if ready else None,
         deleting=wire.metadata.deletion_timestamp is not None,

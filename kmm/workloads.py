@@ -51,8 +51,9 @@ class DaemonSet:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod of such a DaemonSet, with what its containers last said.
+    """A pod of such a DaemonSet or of a Job, with what its containers last said.
 
+    `reason` and `message` say why the pod itself failed, when it was evicted for example.
     `waiting` and `waiting_message` say why a container does not run, `exit_code` and `last_words` how one ended.
     """
 
@@ -62,6 +63,8 @@ class Pod:
     daemon_set: str
     template: str = ""
     phase: str = ""
+    reason: str = ""
+    message: str = ""
     ready: bool = False
     ready_since: datetime | None = None
     deleting: bool = False

@@ -55,7 +55,7 @@ _OF_JOBS: Final = {
     "resources": "Requests and limits of the container, as in a pod",
     "nodeSelector": "Labels that the node must carry besides those of the Module's selector; these win",
     "tolerations": "Taints in spite of which a node may run the Job, besides those of the Module",
-    "timeout": "How long the Job may take, with the wait for a node and for the image",
+    "timeout": "How long the Job may take once it has a node, with the wait for its image",
 }
 _INNER: Final = {
     "rollout": {

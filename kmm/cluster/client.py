@@ -9,7 +9,15 @@ from pydantic import AliasPath, Field, ValidationError
 from kmm.cluster.connection import CONNECTIONS, ApiStatusError, Connection
 from kmm.cluster.kubeconfig import Access
 from kmm.errors import ClusterError
-from kmm.names import API_GROUP, API_VERSION, MANAGED_BY, MANAGED_BY_LABEL, NFD_API_VERSION, ROLE_LABEL
+from kmm.names import (
+    API_GROUP,
+    API_VERSION,
+    INSTANCE_LABEL,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    NFD_API_VERSION,
+    ROLE_LABEL,
+)
 from kmm.node_list import parse_page, sorted_nodes
 from kmm.nodes import LabelChange, Node
 from kmm.wire import Nullable, Page, Wire
@@ -108,15 +116,27 @@ class Cluster:
         """The data of a ConfigMap; None if there is none of that name."""
         return self._data("ConfigMap", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
 
-    def log_of_job(self, namespace: str, job: str, lines: int) -> str:
-        """The end of the logs of a Job's pods; empty if it has none."""
-        query = {"labelSelector": f"job-name={job}"}
-        pods = self._list(f"/api/v1/namespaces/{namespace}/pods", query, parse_pods)
-        tails = (
-            self._connection.text(f"/api/v1/namespaces/{namespace}/pods/{pod.name}/log", {"tailLines": lines})
-            for pod in pods
-        )
-        return "\n".join(tail.rstrip() for tail in tails)
+    def owner_of_job(self, namespace: str, name: str) -> str | None:
+        """The stack that a Job is labelled with, empty for none; None if there is no Job of that name."""
+        try:
+            body = self._connection.get(f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}")
+        except ApiStatusError as error:
+            if error.status != 404:
+                raise
+            return None
+        return _Labelled.model_validate_json(body).labels.get(INSTANCE_LABEL, "")
+
+    def delete_job(self, namespace: str, name: str) -> None:
+        """Begin to delete a Job: it goes when its pods have ended."""
+        self._connection.delete(f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}")
+
+    def pods_of_job(self, namespace: str, name: str) -> list[Pod]:
+        """The pods of a Job; those of one that ran out of time as a whole are gone."""
+        return self._list(f"/api/v1/namespaces/{namespace}/pods", {"labelSelector": f"job-name={name}"}, parse_pods)
+
+    def log(self, pod: Pod, lines: int) -> str:
+        """The end of a pod's log."""
+        return self._connection.text(f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/log", {"tailLines": lines})
 
     def _data(self, kind: str, path: str) -> Mapping[str, str] | None:
         try:
@@ -211,6 +231,10 @@ class _Namespace(Wire):
 
 class _ListVersion(Wire):
     resource_version: str = Field(min_length=1, validation_alias=AliasPath("metadata", "resourceVersion"))
+
+
+class _Labelled(Wire):
+    labels: dict[str, str] = Field(default_factory=dict, validation_alias=AliasPath("metadata", "labels"))
 
 
 class _DataObject(Wire):

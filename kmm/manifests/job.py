@@ -14,8 +14,9 @@ from kmm.names import JOB_TYPE_LABEL, MODULE_NAME_LABEL, TARGET_KERNEL_LABEL, la
 
 REGISTRY_LOGIN_KEY: Final = ".dockerconfigjson"
 Mounted = tuple[list[Manifest], list[Manifest]]  # volumes of a pod, and their mounts in its container
-# Beyond its own deadline a Job is not waited for; the time covers what the control plane needs to say so.
-_AWAIT_MARGIN: Final = timedelta(minutes=1)
+# A pod that runs out of time keeps its log for us; one that the Job's deadline ends, as it never ran, is deleted. Each
+# deadline leaves the one before it the time that a pod has to end, and the control plane to say so.
+_MARGIN: Final = timedelta(minutes=1)
 
 
 class JobType(StrEnum):
@@ -60,11 +61,12 @@ def job(
             "completions": 1,
             "parallelism": 1,
             "backoffLimit": 0,
-            "activeDeadlineSeconds": int(settings.timeout.total_seconds()),
+            "activeDeadlineSeconds": _seconds(settings.timeout + _MARGIN),
             "template": {
                 "metadata": {"labels": labels} | ({"annotations": dict(annotations)} if annotations else {}),
                 "spec": {
                     "restartPolicy": "Never",
+                    "activeDeadlineSeconds": _seconds(settings.timeout),
                     "automountServiceAccountToken": False,
                     "nodeSelector": node_selector(resolved, settings),
                     **_tolerations(module, settings),
@@ -125,8 +127,11 @@ def _tolerations(module: Module, settings: PodSettings) -> Manifest:
 
 def _provider_annotations(settings: PodSettings) -> dict[str, str]:
     """Pulumi waits 10 minutes for a silent Job, unless told otherwise."""
-    wait = settings.timeout + _AWAIT_MARGIN
     return FIELD_MANAGER | {
         "pulumi.com/replaceUnready": "true",
-        "pulumi.com/timeoutSeconds": str(int(wait.total_seconds())),
+        "pulumi.com/timeoutSeconds": str(_seconds(settings.timeout + 2 * _MARGIN)),
     }
+
+
+def _seconds(duration: timedelta) -> int:
+    return int(duration.total_seconds())

@@ -16,12 +16,12 @@ class Surroundings:
     """What the Modules of a stack have in common.
 
     `owner` marks the objects as this stack's. `before` has been done on the nodes before a loader comes: labels are
-    on, and what leaves has left. `job_log` shows the log of a Job that failed, `job_uids` are those of live Jobs.
+    on, and what leaves has left. `job_hooks` are for every Job, `job_uids` are those of live Jobs.
     """
 
     owner: str
     before: Sequence[pulumi.Resource]
-    job_log: pulumi.ErrorHook
+    job_hooks: pulumi.ResourceHookBinding
     job_uids: Mapping[tuple[str, str], str]
 
 
@@ -79,7 +79,7 @@ class KernelModule(pulumi.ComponentResource):
         for manifest in manifests:
             metadata = manifest["metadata"]
             options = pulumi.ResourceOptions(
-                hooks=pulumi.ResourceHookBinding(on_error=[self._surroundings.job_log]),
+                hooks=self._surroundings.job_hooks,
                 replacement_trigger=self._surroundings.job_uids.get((metadata["namespace"], metadata["name"]), ""),
             )
             declared.append(self._declare(manifest, *declared, opts=options))

@@ -1,0 +1,85 @@
+"""What is done around the creation of a build or sign Job.
+
+Before: a Job that an earlier, killed run left behind goes, for the state may not know of it. After a failure: the end
+of its log is shown, for why an image could not be made is said there and nowhere else.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pulumi
+
+from kmm.cluster.client import Cluster
+from kmm.errors import ClusterError
+from kmm.names import INSTANCE_LABEL, JOB_TYPE_LABEL
+from kmm.workloads import Pod
+
+_LINES: Final = 40
+_GONE_WITHIN: Final = 120  # seconds; a pod may take 30 to end
+_PAUSE: Final = 0.5
+
+
+def job_hooks(cluster: Cluster) -> pulumi.ResourceHookBinding:
+    """The hooks for all Jobs of a run. They run beside the program: a blocking one would hold everything up."""
+
+    async def remove(creation: pulumi.ResourceHookArgs) -> None:
+        await asyncio.to_thread(_remove_left_job, cluster, (creation.new_inputs or {})["metadata"])
+
+    async def show(failure: pulumi.ErrorHookArgs) -> bool:
+        metadata = (failure.new_inputs or {}).get("metadata")
+        if failure.failed_operation == "create" and metadata:
+            pulumi.log.error(await asyncio.to_thread(_failure, cluster, metadata))
+        return False  # the next `pulumi up` tries again, not the engine
+
+    return pulumi.ResourceHookBinding(
+        before_create=[pulumi.ResourceHook("remove-left-job", remove)],
+        on_error=[pulumi.ErrorHook("show-job-log", show)],
+    )
+
+
+def _remove_left_job(cluster: Cluster, metadata: Mapping[str, Any]) -> None:
+    namespace, name = metadata["namespace"], metadata["name"]
+    owner = cluster.owner_of_job(namespace, name)
+    if owner is None:
+        return
+    if owner != metadata["labels"][INSTANCE_LABEL]:
+        raise ClusterError(
+            f"Job {namespace}/{name} exists already and is {f'of stack {owner}' if owner else 'of no stack'}."
+            f" If nobody needs it: kubectl -n {namespace} delete job {name}"
+        )
+    cluster.delete_job(namespace, name)
+    deadline = time.monotonic() + _GONE_WITHIN
+    while cluster.owner_of_job(namespace, name) is not None:
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"Job {namespace}/{name} of an earlier run has not gone within {_GONE_WITHIN} s."
+                f" See why: kubectl -n {namespace} describe pods -l job-name={name}"
+            )
+        time.sleep(_PAUSE)
+
+
+def _failure(cluster: Cluster, metadata: Mapping[str, Any]) -> str:
+    namespace, name = metadata["namespace"], metadata["name"]
+    try:
+        pods = cluster.pods_of_job(namespace, name)
+    except ClusterError as error:
+        return f"Job {namespace}/{name} failed, and its pods cannot be read: {error}"
+    setting = f"kmm:{metadata['labels'][JOB_TYPE_LABEL]}.timeout"
+    if not pods:
+        return (
+            f"Job {namespace}/{name} failed and has no pod whose log could be shown: none was started, or it was"
+            f" deleted. Ran out of time? Set {setting}. See: kubectl -n {namespace} describe job {name}"
+        )
+    return "\n".join(_last_words(cluster, pod, setting) for pod in pods)
+
+
+def _last_words(cluster: Cluster, pod: Pod, setting: str) -> str:
+    try:
+        log = cluster.log(pod, _LINES).rstrip() or "(it is empty)"
+    except ClusterError as error:
+        log = f"(it cannot be read: {error})"
+    remedy = f" Give it more time: {setting}." if pod.reason == "DeadlineExceeded" else ""
+    end = f"\n{pod.reason}: {pod.message.rstrip('. ')}.{remedy}" if pod.reason else ""
+    return f"The Job's pod {pod.namespace}/{pod.name} failed. The end of its log:\n{log}{end}"
