@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.built_modules import BuiltModules
 from tests.engine.deployment import Deployment, Kubelet
+from tools.registry import Registry
 from tools.stack import Stack
 
 _FOLDER = Path(__file__).parent
@@ -35,3 +37,16 @@ def deployment(pulumi, cluster, namespace, nodes, tmp_path) -> Deployment:
 def kubelet(deployment) -> Kubelet:
     """The test as a kubelet, for pods that shall fail, or take their time to end."""
     return Kubelet(deployment)
+
+
+@pytest.fixture
+def registry(tools, tmp_path):
+    """An image registry without a password, on plain HTTP."""
+    with Registry(tmp_path / "registry", tools) as running:
+        yield running
+
+
+@pytest.fixture
+def built(deployment, kubelet, registry) -> BuiltModules:
+    """Modules whose images are made by Jobs and come from `registry`."""
+    return BuiltModules(deployment, kubelet, registry)

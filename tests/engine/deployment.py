@@ -13,6 +13,7 @@ import yaml
 
 from kmm.names import (
     API_VERSION,
+    JOB_TYPE_LABEL,
     KERNEL_LABEL,
     MODULE_KIND,
     MODULE_NAME_LABEL,
@@ -24,7 +25,7 @@ from tests.conftest import OwnNodes
 from tools.api import Api
 from tools.cluster import Cluster
 from tools.nodes import SimulatedNode
-from tools.stack import Result, Stack, kill
+from tools.stack import Result, Stack, Step, kill
 
 T = TypeVar("T")
 
@@ -47,18 +48,27 @@ class Deployment:
     nodes: OwnNodes
     folder: Path
 
-    def write(self, name: str = "kmod", *, plugin: bool = False, modprobe: Object | None = None, **spec: Any) -> None:
-        """Write a Module that matches every kernel; `spec` is in wire form and wins over the defaults."""
+    def write(
+        self,
+        name: str = "kmod",
+        *,
+        plugin: bool = False,
+        modprobe: Object | None = None,
+        container: Object | None = None,
+        annotations: Object | None = None,
+        **spec: Any,
+    ) -> None:
+        """Write a Module that matches every kernel; parts of it in wire form win over the defaults."""
         container = {
             "modprobe": {"moduleName": name.replace("-", "_")} | (modprobe or {}),
             "containerImage": f"registry.example/{name}:${{KERNEL_FULL_VERSION}}",
             "kernelMappings": [{"regexp": "^.+$"}],
-        }
+        } | (container or {})
         device_plugin = {"devicePlugin": {"container": {"image": "registry.example/plugin:v1"}}} if plugin else {}
         module = {
             "apiVersion": API_VERSION,
             "kind": MODULE_KIND,
-            "metadata": {"name": name, "namespace": self.namespace},
+            "metadata": {"name": name, "namespace": self.namespace, "annotations": annotations or {}},
             "spec": {
                 "moduleLoader": {"container": container},
                 "selector": self.nodes.selector,
@@ -86,6 +96,15 @@ class Deployment:
         found = self.list(f"/api/v1/namespaces/{self.namespace}/pods?labelSelector={ROLE_LABEL}={role}")
         return sorted(found, key=lambda pod: (pod["spec"].get("nodeName", ""), pod["metadata"]["name"]))
 
+    def jobs(self) -> list[Object]:
+        """The Jobs, by name."""
+        return self.list(f"/apis/batch/v1/namespaces/{self.namespace}/jobs")
+
+    def job_pods(self, job_type: str = "build") -> list[Object]:
+        """The pods of build or sign Jobs that have not ended."""
+        found = self.list(f"/api/v1/namespaces/{self.namespace}/pods?labelSelector={JOB_TYPE_LABEL}={job_type}")
+        return [pod for pod in found if pod["status"]["phase"] not in ("Succeeded", "Failed")]
+
     def labels(self, node: str) -> dict[str, str]:
         """This project's labels on a node, their keys without the prefix they share."""
         labels = self.api.request("GET", f"/api/v1/nodes/{node}")["metadata"]["labels"]
@@ -101,12 +120,11 @@ class Deployment:
             one["metadata"]["name"] for one in self.list(f"/api/v1/namespaces/{self.namespace}/serviceaccounts")
         ]
         labelled = [name for name in self.nodes.names if self.labels(name)]
-        return not (self.daemon_sets() or self.list(f"/api/v1/namespaces/{self.namespace}/pods") or labelled) and (
-            set(accounts) <= {"default"}
-        )
+        pods = self.list(f"/api/v1/namespaces/{self.namespace}/pods")
+        return not (self.daemon_sets() or self.jobs() or pods or labelled) and set(accounts) <= {"default"}
 
     def content(self) -> dict[str, Object]:
-        """Everything that this project could have written, by path; without what the control plane reports itself."""
+        """What this project could have written for this test; without what the control plane reports itself."""
         namespaced = f"namespaces/{self.namespace}"
         kinds = (
             f"/apis/apps/v1/{namespaced}/daemonsets",
@@ -115,10 +133,10 @@ class Deployment:
             f"/api/v1/{namespaced}/serviceaccounts",
             f"/api/v1/{namespaced}/configmaps",
             f"/api/v1/{namespaced}/pods",
-            "/api/v1/nodes",
-            "/api/v1/namespaces",
         )
-        return {f"{path}/{one['metadata']['name']}": _written(one) for path in kinds for one in self.list(path)}
+        found = {f"{path}/{one['metadata']['name']}": _written(one) for path in kinds for one in self.list(path)}
+        nodes = {one["metadata"]["name"]: _written(one) for one in self.list("/api/v1/nodes")}
+        return found | {name: nodes[name] for name in self.nodes.names}
 
     @property
     def api(self) -> Api:
@@ -145,11 +163,14 @@ class Kubelet:
         self._api = deployment.api
         self._nodes = deployment.nodes
 
-    def add_nodes(self, kernel: str = KERNEL, count: int = 1) -> list[str]:
-        """Add nodes without anybody behind them; the control plane misses nobody for three minutes."""
+    def add_nodes(self, kernel: str = KERNEL, count: int = 1, labels: Object | None = None) -> list[str]:
+        """Add nodes without anybody behind them; the control plane misses nobody for three minutes.
+
+        `labels` are the Modules' selector, unless given.
+        """
         names = [f"{self._nodes.unique}-quiet-{len(self._nodes.names) + index}" for index in range(count)]
         for name in names:
-            manifest = SimulatedNode(name, kernel, self._nodes.selector).manifest()
+            manifest = SimulatedNode(name, kernel, labels or self._nodes.selector).manifest()
             manifest["metadata"]["annotations"].clear()
             self._api.request("POST", "/api/v1/nodes", manifest)
         self._nodes.names += names
@@ -168,21 +189,34 @@ class Kubelet:
         """Report a container that cannot start."""
         self._report(pod, "Pending", {"waiting": {"reason": reason, "message": words}}, False)
 
+    def complete(self, pod: Object, exit_code: int = 0, **fields: str) -> None:
+        """Report that the pod has done its work, or failed; `fields` are added to its status."""
+        phase = "Failed" if exit_code else "Succeeded"
+        self._report(pod, phase, {"terminated": {"exitCode": exit_code}}, False, **fields)
+
     def end(self, pod: Object) -> None:
         """The pod's containers have ended: let it go."""
         path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
         self._api.request("DELETE", path, {"gracePeriodSeconds": 0})
 
-    def _report(self, pod: Object, phase: str, state: Object, ready: bool, last: Object | None = None) -> None:
+    def _report(
+        self, pod: Object, phase: str, state: Object, ready: bool, last: Object | None = None, **fields: str
+    ) -> None:
         name = pod["spec"]["containers"][0]["name"]
         container = {"name": name, "image": "", "imageID": "", "ready": ready, "restartCount": 3 if last else 0}
         status = {
             "phase": phase,
             "conditions": [{"type": "Ready", "status": str(ready)}],
             "containerStatuses": [container | {"state": state, "lastState": last or {}}],
+            **fields,
         }
         path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/status"
         self._api.request("PATCH", path, {"status": status}, {"Content-Type": "application/merge-patch+json"})
+
+
+def declared(result: Result) -> list[Step]:
+    """The steps on anything but the stack itself."""
+    return [step for step in result.steps if step.type != "pulumi:pulumi:Stack"]
 
 
 def object_steps(result: Result) -> Counter[tuple[str, str]]:

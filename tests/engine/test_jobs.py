@@ -1,0 +1,246 @@
+"""Guards against a build or sign Job that holds back what does not need it, that is not tried again, that stays behind
+when its image is there, or whose failure is not explained.
+"""
+
+import ssl
+from contextlib import ExitStack
+
+import pytest
+import trustme
+from registries import Reply, ScriptedRegistry
+
+from kmm.names import JOB_TYPE_LABEL
+from tests.engine.accounts import Account
+from tests.engine.deployment import KERNEL, NEXT_KERNEL, UP, declared, eventually, finish, object_steps, running
+from tools.stack import kill
+
+
+@pytest.fixture
+def log_server(deployment, tmp_path):
+    """Makes a pod's log one that the API server can fetch, as from a kubelet."""
+    with ExitStack() as servers:
+
+        def serve(pod, log):
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+            server = servers.enter_context(ScriptedRegistry(lambda _: Reply(body=log.encode()), tls))
+            port = int(server.host.partition(":")[2])
+            address = {"type": "InternalIP", "address": "127.0.0.1"}
+            status = {"addresses": [address], "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}
+            path = f"/api/v1/nodes/{pod['spec']['nodeName']}/status"
+            merge = {"Content-Type": "application/merge-patch+json"}
+            deployment.api.request("PATCH", path, {"status": status}, merge)
+
+        yield serve
+
+
+@pytest.fixture
+def read_only(deployment, cluster, tmp_path):
+    """A kubeconfig for an account that may read everything and write nothing."""
+    rules = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}]
+    account = Account(cluster, deployment.namespace, "reader", rules)
+    yield account.write_kubeconfig(tmp_path / "reader")
+    account.forget()
+
+
+def uids(pods):
+    return {pod["metadata"]["uid"] for pod in pods}
+
+
+def dockerfile(job):
+    """The text that a build Job builds from."""
+    return job["spec"]["template"]["metadata"]["annotations"]["Dockerfile"]
+
+
+def test_a_build_holds_back_its_own_loader_alone_and_the_next_up_clears_it_away(deployment, built):
+    built.write()
+    deployment.write("other")
+    built.push(NEXT_KERNEL)
+    (waits,) = deployment.nodes.add(KERNEL)
+    (goes_on,) = deployment.nodes.add(NEXT_KERNEL)
+    with running(deployment.stack, *UP) as up:
+        built.pod()
+        eventually(
+            lambda: deployment.labels(goes_on).keys() >= {deployment.ready_label(), deployment.ready_label("other")}
+        )
+        eventually(lambda: deployment.ready_label("other") in deployment.labels(waits))
+        assert deployment.ready_label() not in deployment.labels(waits)
+        assert ("kmod", KERNEL) not in deployment.daemon_sets()
+        assert up.poll() is None
+        built.make()
+        finish(up)
+    labels = {node: deployment.labels(node) for node in (waits, goes_on)}
+    assert deployment.ready_label() in labels[waits]
+    (job,) = deployment.jobs()
+    assert job["metadata"]["labels"][JOB_TYPE_LABEL] == "build"
+    pods = uids(deployment.pods())
+
+    assert object_steps(deployment.stack.up().expect()) == {("delete", "Job"): 1}
+    assert {node: deployment.labels(node) for node in labels} == labels
+    assert uids(deployment.pods()) == pods
+    assert not deployment.jobs()
+    assert not [one for one in deployment.stack.state()["resources"] if "rollout/" in one["urn"]]
+    deployment.stack.preview("--refresh", "--expect-no-changes").expect()
+
+
+def test_a_failed_build_shows_the_end_of_its_log_and_the_next_up_tries_again(deployment, kubelet, built, log_server):
+    built.write()
+    deployment.write("other")
+    (node,) = deployment.nodes.add(KERNEL)
+    with running(deployment.stack, *UP) as up:
+        failed = built.pod()
+        log_server(failed, "make: *** [kmod.o] Error 1\n")
+        kubelet.complete(failed, 2)
+        output = finish(up, 1)
+    (job,) = deployment.jobs()
+    assert f"pod {deployment.namespace}/{failed['metadata']['name']} failed. The end of its log:\n" in output
+    assert "make: *** [kmod.o] Error 1" in output
+    assert "Traceback" not in output
+    assert deployment.labels(node).keys() == {"kernel-version.full", deployment.ready_label("other")}
+
+    with running(deployment.stack, *UP) as up:
+        assert built.pod()["metadata"]["ownerReferences"][0]["uid"] != job["metadata"]["uid"]
+        built.make()
+        finish(up)
+    assert deployment.ready_label() in deployment.labels(node)
+
+
+def test_a_changed_dockerfile_replaces_a_failed_job(deployment, kubelet, built):
+    built.write()
+    deployment.nodes.add(KERNEL)
+    with running(deployment.stack, *UP) as up:
+        kubelet.end(built.pod())  # as when its node is drained
+        output = finish(up, 1)
+    assert "has no pod whose log could be shown" in output
+    built.set_dockerfile("FROM registry.example/better\n")
+    with running(deployment.stack, *UP) as up:
+        built.pod()
+        (job,) = deployment.jobs()
+        assert dockerfile(job) == "FROM registry.example/better\n"
+        built.make()
+        finish(up)
+
+
+def test_a_job_whose_image_is_not_there_after_it_ended_well_runs_again(deployment, kubelet, built):
+    built.write()
+    deployment.nodes.add(KERNEL)
+    with running(deployment.stack, *UP) as up:
+        ended = built.pod()
+        kubelet.complete(ended)
+        finish(up)
+    with running(deployment.stack, *UP) as up:
+        built.make()
+        finish(up)
+    assert object_steps(deployment.stack.up().expect()) == {("delete", "Job"): 1}
+
+
+@pytest.mark.parametrize("changes", [False, True], ids=["same Dockerfile", "changed Dockerfile"])
+def test_a_job_left_running_by_a_killed_engine_is_replaced(deployment, kubelet, built, changes):
+    built.write()
+    (node,) = deployment.nodes.add(KERNEL)
+    with running(deployment.stack, *UP) as up:
+        pod = built.pod()
+        (left,) = deployment.jobs()
+        kill(up)
+    deployment.stack.cancel().expect()
+    if changes:
+        built.set_dockerfile("FROM registry.example/better\n")
+    deployment.stack.environment["PULUMI_K8S_UPSERT_EXISTING_OBJECTS"] = "true"  # as after any killed engine
+    with running(deployment.stack, *UP, "--refresh") as up:
+        kubelet.end(
+            eventually(lambda: [one for one in deployment.job_pods() if "deletionTimestamp" in one["metadata"]])[0]
+        )
+        eventually(lambda: uids(deployment.job_pods()) - uids([pod]))
+        built.make()
+        finish(up)
+    (job,) = deployment.jobs()
+    assert dockerfile(job) == ("FROM registry.example/better\n" if changes else dockerfile(left))
+    assert deployment.ready_label() in deployment.labels(node)
+
+
+def test_a_job_that_takes_too_long_shows_its_log_and_how_to_give_it_more_time(deployment, kubelet, built, log_server):
+    built.write()
+    deployment.nodes.add(KERNEL)
+    deployment.stack.config["kmm:build"] = {"timeout": "90s"}
+    with running(deployment.stack, *UP) as up:
+        slow = built.pod()
+        assert slow["spec"]["activeDeadlineSeconds"] == 90
+        log_server(slow, "CC [M] kmod.o\n")
+        kubelet.complete(slow, 137, reason="DeadlineExceeded", message="Pod was active longer than its deadline")
+        output = finish(up, 1)
+    assert "CC [M] kmod.o\n" in output
+    assert "DeadlineExceeded: Pod was active longer than its deadline. Give it more time: kmm:build.timeout." in output
+
+
+def test_what_is_built_is_then_signed(deployment, built):
+    built.write(sign=True)
+    (node,) = deployment.nodes.add(KERNEL)
+    unsigned = f"{KERNEL}-{deployment.namespace}_kmod_kmm_unsigned"
+    refused = deployment.stack.preview().expect(1)
+    assert "pulumi config set --path 'kmm:sign.image' IMAGE" in refused.output
+
+    deployment.stack.config["kmm:sign"] = {"image": "registry.example/signer:1"}
+    with running(deployment.stack, *UP) as up:
+        built.pod("build")
+        assert not deployment.job_pods("sign")
+        built.make(unsigned)
+        assert ("kmod", KERNEL) not in deployment.daemon_sets()
+        built.make(job_type="sign")
+        finish(up)
+    assert deployment.ready_label() in deployment.labels(node)
+    assert object_steps(deployment.stack.up().expect()) == {("delete", "Job"): 2}
+
+
+def test_an_image_that_is_built_already_is_only_signed(deployment, built):
+    built.write(sign=True)
+    built.push(f"{KERNEL}-{deployment.namespace}_kmod_kmm_unsigned")
+    deployment.nodes.add(KERNEL)
+    deployment.stack.config["kmm:sign"] = {"image": "registry.example/signer:1"}
+    with running(deployment.stack, *UP) as up:
+        built.make(job_type="sign")
+        finish(up)
+    (job,) = deployment.jobs()
+    assert job["metadata"]["labels"][JOB_TYPE_LABEL] == "sign"
+
+
+def test_destroy_needs_neither_the_registry_nor_a_job_that_ended_well(deployment, kubelet, built):
+    built.write()
+    deployment.nodes.add(KERNEL)
+    with running(deployment.stack, *UP) as up:
+        kubelet.complete(built.pod(), 1)
+        assert "(it cannot be read: GET /api/v1/namespaces" in finish(up, 1)
+    built.registry.stop()
+    deployment.stack.destroy().expect()
+    assert deployment.is_gone()
+
+
+def test_preview_shows_jobs_and_writes_nothing(deployment, built, read_only):
+    built.write(sign=True)
+    deployment.stack.config["kmm:sign"] = {"image": "registry.example/signer:1"}
+    deployment.nodes.add(KERNEL)
+    deployment.stack.config["kmm:kubeconfig"] = read_only
+    before = deployment.content()
+    assert object_steps(deployment.stack.preview().expect())[("create", "Job")] == 2
+    assert deployment.content() == before
+
+
+def test_what_jobs_would_wait_for_is_an_error_at_preview_all_in_one(deployment, built):
+    deployment.stack.config["kmm:sign"] = {"image": "registry.example/signer:1"}
+    built.create("configmaps", {"metadata": {"name": "wrong"}, "data": {"Containerfile": ""}})
+    missing = {"dockerfileConfigMap": {"name": "wrong"}, "secrets": [{"name": "token"}], "selector": {"no": "node"}}
+    built.write(
+        sign=True,
+        container={"build": missing, "sign": {"keySecret": {"name": "nokey"}, "certSecret": {"name": "signing-cert"}}},
+    )
+    built.create("secrets", {"metadata": {"name": "nokey"}, "data": {"private": "a2V5"}})
+    deployment.nodes.add(KERNEL)
+    for result in (deployment.stack.preview(), deployment.stack.up()):
+        assert declared(result.expect(1)) == []
+        place = f"{deployment.namespace}/kmod: spec.moduleLoader.container"
+        for problem in (
+            f"{place}.build.dockerfileConfigMap: ConfigMap {deployment.namespace}/wrong has no key",
+            f"{place}.build.secrets[0]: Secret {deployment.namespace}/token does not exist",
+            f"{place}.sign.keySecret: Secret {deployment.namespace}/nokey has no key key, only private",
+            "none has the labels no=node. Change build.selector or kmm:build.nodeSelector",
+        ):
+            assert problem in result.output
