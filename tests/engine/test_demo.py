@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -80,9 +79,8 @@ def reader(tools, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first(reader):
-    """Output and seconds of the first run."""
-    started = time.monotonic()
-    return reader.demo("up"), time.monotonic() - started
+    """Output of the first run."""
+    return reader.demo("up")
 
 
 def table(output, heading):
@@ -93,8 +91,7 @@ def table(output, heading):
 
 
 def test_it_shows_each_module_kernel_node_image_and_state(first):
-    output, _ = first
-    assert table(output, "MODULE AND KERNEL") == [
+    assert table(first, "MODULE AND KERNEL") == [
         ["drivers/amdgpu"],
         ["6.11.0-26-generic", "gpu-3", "kmods/amdgpu:6.12.12-hwe-6.11.0-26-generic", "loaded on 1 of 1"],
         ["6.8.0-60-generic", "gpu-1, gpu-2", "kmods/amdgpu:6.12.12-6.8.0-60-generic", "loaded on 2 of 2"],
@@ -114,7 +111,7 @@ def test_it_shows_each_module_kernel_node_image_and_state(first):
 
 
 def test_it_shows_ready_labels_and_why_nodes_have_none(first):
-    rows = {name: words for name, _kernel, words in table(first[0], "NODE ")}
+    rows = {name: words for name, _kernel, words in table(first, "NODE ")}
     assert len(rows) == 12
     assert rows["gpu-1"] == "drivers.amdgpu.device-plugin-ready, drivers.amdgpu.ready"
     assert rows["storage-1"] == "drivers.drbd.ready"
@@ -124,7 +121,7 @@ def test_it_shows_ready_labels_and_why_nodes_have_none(first):
 
 
 def test_the_node_that_moves_makes_one_loader_come_and_one_go(first):
-    output = first[0][first[0].index("Now edge-3 boots") :]
+    output = first[first.index("Now edge-3 boots") :]
     steps = re.findall(r"^  ([-+~]) DaemonSet (\S+?)-[0-9a-f]{10}$", output, re.MULTILINE)
     assert sorted(steps) == [
         ("+", "drivers/kmm-sample/kmm-sample-6-12-32-bpo-amd64"),
@@ -137,13 +134,9 @@ def test_the_node_that_moves_makes_one_loader_come_and_one_go(first):
 
 
 def test_all_that_pulumi_said_is_in_the_logs_it_names(reader, first):
-    logs = re.findall(r"Full output: (\S+)", first[0])
+    logs = re.findall(r"Full output: (\S+)", first)
     assert len(logs) == 3
     assert [(reader.checkout / log).read_text().split()[0] for log in logs] == ["Previewing", "Updating", "Updating"]
-
-
-def test_it_takes_less_than_a_minute_with_tools_in_place(first):
-    assert first[1] < 60 * (2 if "PYTEST_XDIST_WORKER" in os.environ else 1)  # beside other tests
 
 
 def test_the_commands_that_it_proposes_reach_its_cluster_and_stack(reader, first):
@@ -155,8 +148,8 @@ def test_the_commands_that_it_proposes_reach_its_cluster_and_stack(reader, first
 
 def test_it_can_be_run_again_and_shows_the_same(reader, first):
     again = reader.demo("up")
-    assert table(again, "MODULE AND KERNEL") == table(first[0], "MODULE AND KERNEL")
-    assert table(again, "NODE ") == table(first[0], "NODE ")
+    assert table(again, "MODULE AND KERNEL") == table(first, "MODULE AND KERNEL")
+    assert table(again, "NODE ") == table(first, "NODE ")
 
 
 def test_it_goes_on_after_its_processes_were_lost(reader, first):
