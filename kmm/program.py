@@ -49,8 +49,8 @@ async def run() -> dict[str, Any]:
     plan = _plan(settings, observed)
     inputs = observe_job_inputs(settings.jobs, plan, observed.cluster, observed.nodes)
     modules = [module_manifests(module, inputs) for module in plan.modules]
-    owner = await _stack_owner(observed, _daemon_sets(modules))
-    _Declaration(settings, observed, owner).declare(plan, modules)
+    identity, owner = await _stack_identity(observed, _daemon_sets(modules))
+    _Declaration(settings, observed, identity, owner).declare(plan, modules)
     return stack_outputs(plan)
 
 
@@ -72,9 +72,11 @@ def _plan(settings: Settings, observed: Observation) -> Plan:
     return pin_digests(plan, images, observed.daemon_sets) if settings.pin_digests else plan
 
 
-async def _stack_owner(observed: Observation, declared: Sequence[Manifest]) -> str:
-    """The stack's name on its cluster, made up in its first run and kept in the state with the cluster's identity.
+async def _stack_identity(observed: Observation, declared: Sequence[Manifest]) -> tuple[pulumi.Resource, str]:
+    """The stack's name on its cluster, and what keeps it in the state with the cluster's identity.
 
+    The name is made up in the first run. What the stack declares depends on the keeper: a destruction that stops
+    half-way, in front of another cluster for example, must not forget whose the rest is.
     Raises ClusterError when the state is that of another cluster, and PlanError when objects are another stack's.
     """
     adopting = _adopts()
@@ -88,7 +90,7 @@ async def _stack_owner(observed: Observation, declared: Sequence[Manifest]) -> s
     require_identity(observed.cluster, kept["cluster"])
     if not adopting:
         refuse_strangers(declared, observed.daemon_sets, kept["owner"])
-    return str(kept["owner"])
+    return stash, str(kept["owner"])
 
 
 def _adopts() -> bool:
@@ -99,9 +101,10 @@ def _adopts() -> bool:
 class _Declaration:
     """The resources of one run."""
 
-    def __init__(self, settings: Settings, observed: Observation, owner: str) -> None:
+    def __init__(self, settings: Settings, observed: Observation, identity: pulumi.Resource, owner: str) -> None:
         self._settings = settings
         self._observed = observed
+        self._identity = identity
         self._owner = owner
         self._kept = kept_versions(observed.loaded.modules, observed.daemon_sets, observed.nodes, owner)
 
@@ -166,6 +169,7 @@ class _Declaration:
                 "plugins": device_plugins_of(changes, observed.daemon_sets),
                 "daemon_sets": unwanted(declared, self._kept, observed.daemon_sets, self._owner),
             },
+            pulumi.ResourceOptions(depends_on=[self._identity]),
         )
 
     def _kernel_labels(self, plan: Plan, departures: pulumi.Resource) -> NodeLabels:
