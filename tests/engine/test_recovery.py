@@ -1,0 +1,109 @@
+"""Guards against a killed engine or a lost state that leaves duplicates, unloads modules, or can't be cleaned up."""
+
+import pytest
+
+from tests.engine.deployment import KERNEL, NEXT_KERNEL, UP, Deployment, eventually, object_steps, running
+from tools.stack import Stack, kill
+
+TAKE_OVER = "PULUMI_K8S_UPSERT_EXISTING_OBJECTS"
+
+
+def recover(deployment):
+    """What the documentation says to do after a killed engine."""
+    deployment.stack.cancel().expect()
+    deployment.stack.environment[TAKE_OVER] = "true"
+    deployment.stack.up("--refresh").expect()
+    forget_take_over(deployment)
+
+
+def forget_take_over(deployment):
+    """The provider's own settings change back with the next `up`, and nothing else."""
+    del deployment.stack.environment[TAKE_OVER]
+    assert not object_steps(deployment.stack.up().expect())
+
+
+def assert_whole_and_destroyable(deployment, daemon_sets):
+    assert deployment.daemon_sets().keys() == daemon_sets
+    assert len(deployment.list(f"/apis/apps/v1/namespaces/{deployment.namespace}/daemonsets")) == len(daemon_sets)
+    deployment.stack.preview("--expect-no-changes").expect()
+    deployment.stack.destroy().expect()
+    assert deployment.is_gone()
+
+
+@pytest.mark.parametrize("checkpoints", [True, False], ids=["checkpoints", "no checkpoints"])
+def test_an_engine_killed_while_it_makes_daemon_sets_leaves_no_duplicates(deployment, checkpoints):
+    names = ["one", "two"]
+    for name in names:
+        deployment.write(name, plugin=True)
+    deployment.nodes.add(KERNEL)
+    deployment.nodes.add(NEXT_KERNEL)
+    if not checkpoints:
+        deployment.stack.environment["PULUMI_SKIP_CHECKPOINTS"] = "true"
+    with running(deployment.stack, *UP) as up:
+        eventually(lambda: len(deployment.daemon_sets()) > 1)
+        kill(up)
+    recover(deployment)
+    assert_whole_and_destroyable(deployment, {(name, kernel) for name in names for kernel in (KERNEL, NEXT_KERNEL, "")})
+
+
+@pytest.mark.parametrize("checkpoints", [True, False], ids=["checkpoints", "no checkpoints"])
+def test_an_engine_killed_while_it_labels_nodes_leaves_no_label_behind(deployment, checkpoints):
+    deployment.write()
+    nodes = deployment.nodes.add(KERNEL, 60)
+    if not checkpoints:
+        deployment.stack.environment["PULUMI_SKIP_CHECKPOINTS"] = "true"
+    with running(deployment.stack, *UP) as up:
+        eventually(lambda: any(map(deployment.labels, nodes)))
+        kill(up)
+    recover(deployment)
+    assert_whole_and_destroyable(deployment, {("kmod", KERNEL)})
+
+
+def test_an_engine_killed_while_it_waits_for_pods_goes_on_waiting(deployment, kubelet):
+    deployment.write()
+    kubelet.add_nodes()
+    with running(deployment.stack, *UP) as up:
+        (pod,) = eventually(deployment.pods)
+        kill(up)
+    kubelet.run(pod)
+    recover(deployment)
+    assert [one["metadata"]["uid"] for one in deployment.pods()] == [pod["metadata"]["uid"]]
+    deployment.stack.preview("--expect-no-changes").expect()
+
+
+class TestLostState:
+    @pytest.fixture
+    def stateless(self, deployment, tools, tmp_path) -> Deployment:
+        """The same definition, deployed, in a stack that knows nothing of it."""
+        deployment.write(plugin=True)
+        deployment.write("other")
+        deployment.nodes.add(KERNEL)
+        deployment.nodes.add(NEXT_KERNEL)
+        deployment.stack.up().expect()
+        lost = Stack(tmp_path / "lost", tools)
+        lost.config = deployment.stack.config
+        deployment.stack = lost
+        return deployment
+
+    def test_preview_and_up_change_nothing_and_say_how_to_go_on(self, stateless):
+        before = stateless.content()
+        for result in (stateless.stack.preview(), stateless.stack.up()):
+            assert f"{TAKE_OVER}=true pulumi up" in result.expect(1).output
+            assert "5 DaemonSets exist already and are not this stack's" in result.output
+        assert stateless.content() == before
+
+    def test_taking_over_unloads_nothing_and_leaves_a_stack_like_any_other(self, stateless):
+        pods = {pod["metadata"]["uid"] for pod in stateless.pods()}
+        daemon_sets = stateless.daemon_sets()
+        stateless.stack.environment[TAKE_OVER] = "true"
+        stateless.stack.preview().expect()
+        stateless.stack.up().expect()
+        forget_take_over(stateless)
+        assert {pod["metadata"]["uid"] for pod in stateless.pods()} == pods
+        assert_whole_and_destroyable(stateless, daemon_sets.keys())
+
+    def test_what_left_the_definition_meanwhile_is_not_forgotten(self, stateless):
+        stateless.remove("other")
+        stateless.stack.environment[TAKE_OVER] = "true"
+        stateless.stack.up().expect()
+        assert {module for module, _ in stateless.daemon_sets()} == {"kmod"}

@@ -1,0 +1,115 @@
+"""Guards against asking for more rights than the manifests of deploy/rbac give, and against a read that was refused
+being taken for an empty answer, upon which Pulumi would delete what is still needed.
+"""
+
+from contextlib import suppress
+
+import pytest
+import yaml
+
+from tests.engine.accounts import Account
+from tests.engine.deployment import KERNEL, NEXT_KERNEL, declared, object_steps
+from tools.api import ApiError
+from tools.bootstrap import CHECKOUT
+
+BUILD = {
+    "containerImage": "registry.example/built:${KERNEL_FULL_VERSION}",
+    "modprobe": {"moduleName": "built"},
+    "kernelMappings": [{"regexp": "^.+$", "build": {"dockerfileConfigMap": {"name": "dockerfile"}}}],
+}
+
+
+def rules(name):
+    """The rules of a manifest in deploy/rbac."""
+    return yaml.safe_load((CHECKOUT / f"deploy/rbac/{name}.yaml").read_text())["rules"]
+
+
+@pytest.fixture
+def act_as(deployment, cluster, tmp_path):
+    """Makes the stack act with these rules alone."""
+    accounts = []
+
+    def configure(*given):
+        account = Account(cluster, deployment.namespace, f"account-{len(accounts)}", given)
+        accounts.append(account)
+        deployment.stack.config["kmm:kubeconfig"] = account.write_kubeconfig(tmp_path / f"account-{len(accounts)}")
+        return account
+
+    yield configure
+    for account in accounts:
+        with suppress(ApiError):  # the test may have done so
+            account.forget()
+
+
+def test_previews_need_no_more_than_their_role_and_it_does_not_suffice_to_write(deployment, act_as):
+    deployment.write(plugin=True)
+    deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    deployment.nodes.add(NEXT_KERNEL)
+    deployment.write("new")
+    act_as(*rules("preview"))
+    before = deployment.content()
+    preview = deployment.stack.preview("--refresh").expect()
+    assert object_steps(preview)[("create", "DaemonSet")] == 3
+    assert "Forbidden" not in preview.output
+    refused = deployment.stack.up().expect(1)
+    assert 'cannot patch resource "nodes"' in refused.output
+    assert "Traceback" not in refused.output
+    assert deployment.content() == before
+
+
+def test_up_and_destroy_need_no_more_than_their_role(deployment, act_as):
+    config_maps = f"/api/v1/namespaces/{deployment.namespace}/configmaps"
+    deployment.api.request("POST", config_maps, {"metadata": {"name": "dockerfile"}, "data": {"dockerfile": "FROM a"}})
+    deployment.stack.config["kmm:imageCheck"] = "assume-missing"
+    deployment.write(plugin=True)
+    deployment.write("built", moduleLoader={"container": BUILD})
+    deployment.nodes.add(KERNEL)
+    (moves,) = deployment.nodes.add(NEXT_KERNEL)
+    account = act_as(*rules("up"))
+    result = deployment.stack.up().expect()
+    assert object_steps(result)[("create", "Job")] == 2
+
+    deployment.cluster.nodes.set_kernel(moves, KERNEL)
+    deployment.write(plugin=True, modprobe={"parameters": ["debug=1"]})
+    changed = deployment.stack.up("--refresh").expect()
+    assert object_steps(changed)[("update", "DaemonSet")] == 1
+    for output in (result.output, changed.output):
+        assert "forbidden" not in output.lower()
+
+    deployment.stack.destroy().expect()
+    account.forget()
+    assert deployment.is_gone()
+
+
+@pytest.mark.parametrize(
+    ("resource", "place"), [("nodes", "/api/v1/nodes"), ("daemonsets", "/apis/apps/v1/daemonsets")]
+)
+def test_a_list_that_is_refused_deletes_nothing(deployment, act_as, resource, place):
+    deployment.write()
+    deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    act_as(*(rule for rule in rules("up") if resource not in rule["resources"]))
+    before = deployment.content()
+    for result in (deployment.stack.preview(), deployment.stack.up()):
+        assert not declared(result.expect(1))
+        assert f"GET {place}: 403" in result.output
+        assert f'cannot list resource "{resource}"' in result.output
+        assert "Traceback" not in result.output
+    assert deployment.content() == before
+
+
+def test_a_cluster_that_does_not_answer_changes_nothing(deployment, tmp_path):
+    deployment.write()
+    deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    before = deployment.content()
+    config = yaml.safe_load(deployment.cluster.kubeconfig.read_text())
+    config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
+    (tmp_path / "stopped").write_text(yaml.safe_dump(config))
+    deployment.stack.config["kmm:kubeconfig"] = str(tmp_path / "stopped")
+    for result in (deployment.stack.preview(), deployment.stack.up()):
+        assert not declared(result.expect(1))
+        assert "connection refused or no route; is the cluster running" in result.output
+        assert "Traceback" not in result.output
+    assert deployment.content() == before

@@ -1,0 +1,98 @@
+"""Guards against an `up` that ends well while modules are not loaded, that fails for a node nobody can help, or that
+does not say what is wrong.
+"""
+
+import pytest
+
+from tests.engine.deployment import KERNEL, UP, eventually, finish, running
+
+REFUSED = "modprobe: ERROR: could not insert 'kmod': Exec format error"
+
+
+def taint(key, effect="NoSchedule"):
+    return {"key": key, "effect": effect}
+
+
+def test_pods_that_cannot_get_ready_are_named_with_their_last_words_and_what_they_mean(deployment, kubelet):
+    deployment.write("kmod")
+    deployment.write("unpullable")
+    (node,) = kubelet.add_nodes()
+    (fine,) = deployment.nodes.add(KERNEL)
+    with running(deployment.stack, *UP) as up:
+        eventually(lambda: len(deployment.pods()) == 4)
+        for pod in (pod for pod in deployment.pods() if pod["spec"]["nodeName"] == node):
+            if pod["metadata"]["name"].startswith("kmod"):
+                kubelet.crash(pod, f"insmod kmod.ko\n{REFUSED}")
+            else:
+                kubelet.wait_with(pod, "ImagePullBackOff", "Back-off pulling image registry.example/unpullable")
+        output = finish(up, 1)
+    assert f"{deployment.namespace}/kmod is not loaded on 1 of 2 nodes:" in output
+    assert REFUSED in output
+    assert "another kernel" in output
+    assert f"{deployment.namespace}/unpullable is not loaded on 1 of 2 nodes:" in output
+    assert "Back-off pulling image registry.example/unpullable" in output
+    assert output.count(f"{node}: pod ") >= 2
+    assert "Traceback" not in output
+    assert deployment.labels(fine).keys() >= {deployment.ready_label("kmod"), deployment.ready_label("unpullable")}
+    assert deployment.labels(node).keys() == {"kernel-version.full"}
+
+
+def test_waiting_ends_at_the_timeout_and_the_next_up_goes_on(deployment, kubelet):
+    deployment.write()
+    deployment.stack.config["kmm:rollout"] = {"timeout": "3s"}
+    (node,) = kubelet.add_nodes()
+    output = deployment.stack.up().expect(1).output
+    assert f"{deployment.namespace}/kmod is not loaded on 1 of 1 nodes:" in output
+    assert node in output
+    kubelet.run(deployment.pods()[0])
+    deployment.stack.up().expect()
+    assert deployment.ready_label() in deployment.labels(node)
+    deployment.stack.preview("--expect-no-changes").expect()
+
+
+@pytest.mark.parametrize("rollout", [{"maxUnready": 1}, {"maxUnready": "50%"}], ids=["number", "per cent"])
+def test_as_many_nodes_as_allowed_may_stay_unready(deployment, kubelet, rollout):
+    deployment.write()
+    deployment.stack.config["kmm:rollout"] = {"timeout": "3s"} | rollout
+    (dead,) = kubelet.add_nodes()
+    (fine,) = deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    assert deployment.ready_label() in deployment.labels(fine)
+    assert deployment.ready_label() not in deployment.labels(dead)
+
+
+def test_without_waiting_up_labels_what_is_ready_and_ends(deployment, kubelet):
+    deployment.write()
+    deployment.stack.config["kmm:rollout"] = {"wait": False}
+    kubelet.add_nodes()
+    deployment.stack.up(timeout=60).expect()
+    assert {key for key, _ in deployment.daemon_sets()} == {"kmod"}
+
+
+def test_a_node_that_does_not_report_is_not_waited_for(deployment, kubelet):
+    deployment.write()
+    (dead,) = kubelet.add_nodes()
+    (fine,) = deployment.nodes.add(KERNEL)
+    with running(deployment.stack, *UP) as up:
+        eventually(lambda: len(deployment.pods()) == 2)
+        taints = [taint("node.kubernetes.io/not-ready"), taint("node.kubernetes.io/not-ready", "NoExecute")]
+        deployment.cluster.nodes.patch(dead, {"spec": {"taints": taints}})
+        finish(up)
+    assert deployment.ready_label() in deployment.labels(fine)
+    assert deployment.ready_label() not in deployment.labels(dead)
+
+
+def test_nodes_that_take_no_pods_keep_what_they_have_and_new_ones_are_ignored_with_the_reason(deployment):
+    deployment.write()
+    stays, cordoned, tainted = deployment.nodes.add(KERNEL, 3)
+    deployment.stack.up().expect()
+    labels = {node: deployment.labels(node) for node in (stays, cordoned, tainted)}
+    deployment.cluster.nodes.patch(cordoned, {"spec": {"unschedulable": True}})
+    deployment.cluster.nodes.patch(tainted, {"spec": {"taints": [taint("gpu")]}})
+    deployment.stack.preview("--expect-no-changes").expect()
+    (ignored,) = deployment.nodes.add(KERNEL, unschedulable=True)
+    deployment.stack.up().expect()
+    assert {node: deployment.labels(node) for node in labels} == labels
+    assert len(deployment.pods()) == 3
+    assert deployment.labels(ignored) == {}
+    assert "unschedulable" in str(deployment.stack.outputs()["ignored"][ignored])

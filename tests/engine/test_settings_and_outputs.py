@@ -1,0 +1,68 @@
+"""Guards against a misspelt setting that is silently ignored, a traceback, and outputs that a script can't use."""
+
+import pytest
+
+from tests.engine.deployment import KERNEL, NEXT_KERNEL, declared
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("kmm:module", ["x"], "kmm:module is not a setting; did you mean kmm:modules?"),
+        ("kmm:imageCheck", "maybe", "kmm:imageCheck: Input should be 'registry', 'assume-present' or 'assume-missing'"),
+        ("kmm:requireImages", "perhaps", "requireImages"),
+        ("kmm:rollout", {"timeout": "soon"}, "kmm:rollout.timeout"),
+        ("kmm:rollout", {"maxUnready": "200%"}, "kmm:rollout.maxUnready"),
+        ("kmm:rollout", {"patience": 1}, "kmm:rollout.patience is not a setting"),
+        ("kmm:modules", ["/nowhere/module.yaml"], "/nowhere/module.yaml"),
+        ("kmm:modules", "not-a-list", "modules"),
+        ("kmm:kubeconfig", "/nowhere/kubeconfig", "/nowhere/kubeconfig"),
+        ("kmm:context", "nobody", "nobody"),
+    ],
+    ids=lambda value: value.removeprefix("kmm:") if isinstance(value, str) and value.startswith("kmm:") else "",
+)
+def test_a_wrong_setting_ends_with_words_alone(deployment, key, value, words):
+    deployment.write()
+    deployment.stack.config[key] = value
+    result = deployment.stack.preview()
+    assert result.exit_code not in (0, 255)
+    assert words in result.output
+    assert "Traceback" not in result.output
+    assert not declared(result)
+
+
+def test_no_modules_at_all_says_how_to_set_them(deployment):
+    result = deployment.stack.preview().expect(1)
+    assert "pulumi config set --path 'kmm:modules[0]' PATH" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_outputs_are_plain_values_of_module_kernel_nodes_and_image(deployment):
+    deployment.write(plugin=True)
+    deployment.write("literal", moduleLoader=literal(NEXT_KERNEL))
+    (first,), (second,) = deployment.nodes.add(KERNEL), deployment.nodes.add(NEXT_KERNEL)
+    deployment.stack.up().expect()
+    modules = deployment.stack.outputs()["modules"]
+    daemon_sets = {key: one["metadata"]["name"] for key, one in deployment.daemon_sets().items()}
+    kmod = modules[f"{deployment.namespace}/kmod"]
+    assert kmod["devicePlugin"] == daemon_sets["kmod", ""]
+    assert kmod["kernels"][KERNEL] == {
+        "nodes": [first],
+        "image": f"registry.example/kmod:{KERNEL}",
+        "daemonSet": daemon_sets["kmod", KERNEL],
+        "actions": ["load"],
+        "reason": None,
+    }
+    skipped = modules[f"{deployment.namespace}/literal"]["kernels"][KERNEL]
+    assert (skipped["daemonSet"], skipped["image"], skipped["nodes"]) == (None, None, [first])
+    assert "mapping" in skipped["reason"]
+    assert modules[f"{deployment.namespace}/literal"]["kernels"][NEXT_KERNEL]["nodes"] == [second]
+
+
+def literal(kernel):
+    """A loader for one kernel alone."""
+    container = {
+        "modprobe": {"moduleName": "literal"},
+        "kernelMappings": [{"literal": kernel, "containerImage": "registry.example/literal:1"}],
+    }
+    return {"container": container}

@@ -1,0 +1,71 @@
+"""Guards against stacks that take objects or labels from each other, and a stack applied to another cluster."""
+
+import pytest
+
+from tests.engine.deployment import KERNEL, Deployment, eventually
+from tools.cluster import Cluster
+from tools.nodes import SimulatedNode
+from tools.stack import Stack
+
+
+@pytest.fixture
+def other(deployment, tools, tmp_path) -> Deployment:
+    """A second stack with Modules of its own for the same nodes and namespace."""
+    stack = Stack(tmp_path / "other", tools)
+    stack.config["kmm:kubeconfig"] = deployment.stack.config["kmm:kubeconfig"]
+    return Deployment(stack, deployment.cluster, deployment.namespace, deployment.nodes, tmp_path / "other-modules")
+
+
+def test_stacks_that_share_nodes_do_not_touch_each_other_s_labels_and_pods(deployment, other):
+    deployment.write("one", plugin=True)
+    other.write("two", plugin=True)
+    (node,) = deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    pods = {pod["metadata"]["uid"] for pod in deployment.pods()}
+    other.stack.up().expect()
+    deployment.stack.preview("--expect-no-changes").expect()
+    other.stack.destroy().expect()
+    assert {pod["metadata"]["uid"] for pod in deployment.pods()} == pods
+    ready = {f"{deployment.namespace}.one.{what}": "" for what in ("ready", "device-plugin-ready")}
+    assert deployment.labels(node) == {"kernel-version.full": KERNEL} | ready
+    deployment.stack.preview("--expect-no-changes").expect()
+    deployment.stack.destroy().expect()
+    assert deployment.is_gone()
+
+
+def test_a_module_that_another_stack_deploys_is_refused(deployment, other):
+    deployment.write()
+    other.write()
+    deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    owner = deployment.daemon_sets()["kmod", KERNEL]["metadata"]["labels"]["app.kubernetes.io/instance"]
+    before = deployment.content()
+    for result in (other.stack.preview(), other.stack.up()):
+        assert f"(of stack {owner})" in result.expect(1).output
+        assert "take them out of one of the two" in result.output
+    other.stack.destroy().expect()
+    assert deployment.content() == before
+
+
+def test_a_stack_refuses_another_cluster_and_touches_nothing_there(deployment, tools, tmp_path, tmp_path_factory):
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(deployment.cluster.kubeconfig.read_text())
+    deployment.stack.config["kmm:kubeconfig"] = str(kubeconfig)
+    deployment.write(plugin=True)
+    (node,) = deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    with Cluster(tmp_path_factory.mktemp("second"), tools) as second:
+        second.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": deployment.namespace}})
+        second.nodes.add([SimulatedNode(node, KERNEL, deployment.nodes.selector)])
+        elsewhere = Deployment(deployment.stack, second, deployment.namespace, deployment.nodes, deployment.folder)
+        eventually(lambda: len(elsewhere.content()) == 3)  # with what the control plane puts into each namespace
+        before = deployment.content(), elsewhere.content()
+        kubeconfig.write_text(second.kubeconfig.read_text())
+        for result in (deployment.stack.preview(), deployment.stack.up(), deployment.stack.destroy()):
+            assert "wrong cluster: this stack belongs to the cluster whose" in result.expect(1).output
+            assert "Traceback" not in result.output
+        assert (deployment.content(), elsewhere.content()) == before
+    kubeconfig.write_text(deployment.cluster.kubeconfig.read_text())
+    deployment.stack.preview("--expect-no-changes").expect()
+    deployment.stack.destroy().expect()
+    assert deployment.is_gone()
