@@ -5,6 +5,8 @@ import json
 import pytest
 from commands import GOLDEN, SPECIFICATION, kmm, write_module, write_nodes
 
+from kmm.names import FUTURE_KERNELS_ANNOTATION
+
 KERNEL = "5.14.0-70.el9.x86_64"
 BUILD = {"dockerfileConfigMap": {"name": "dockerfile"}}
 SIGN = {"certSecret": {"name": "cert"}, "keySecret": {"name": "key"}}
@@ -128,6 +130,26 @@ def test_the_table_shows_ignored_nodes():
     finished = plan("--modules", case / "module.yaml", "--nodes", case / "nodes.yaml")
     assert finished.stdout.splitlines()[-1].split("  ")[0] == "refused"
     assert "taint storage:NoSchedule is not tolerated" in finished.stdout
+
+
+def test_future_kernels_are_shown_apart(tmp_path):
+    modules = write_module(tmp_path, kernelMappings=[{"regexp": r"^5\..+$", "build": BUILD}])
+    text = modules.read_text().replace("  name: kmod\n", "  name: kmod\n  annotations: {ANNOTATION: 5.15.0}\n", 1)
+    modules.write_text(text.replace("ANNOTATION", FUTURE_KERNELS_ANNOTATION))
+    arguments = ["--modules", modules, "--nodes", write_nodes(tmp_path, {"a": KERNEL}), "--future-kernel", "6.1.0"]
+    (module,) = planned(*arguments, "--assume-images", "missing")["modules"]
+    assert [kernel["version"] for kernel in module["kernels"]] == [KERNEL]
+    assert [(kernel["version"], kernel["actions"], kernel["reason"]) for kernel in module["future"]] == [
+        ("5.15.0", ["build"], None),
+        ("6.1.0", [], "no kernel mapping matches"),
+    ]
+    finished = plan(*arguments, "--assume-images", "present")
+    header, _, built, unserved = finished.stdout.splitlines()[-4:]
+    assert "FUTURE KERNEL" in header
+    assert "5.15.0" in built
+    assert built.rstrip().endswith("none: nothing to make")
+    assert unserved.rstrip().endswith("none: no kernel mapping matches")
+    assert "default/kmod: future kernel 6.1.0: no kernel mapping matches" in finished.stderr
 
 
 def test_a_module_without_nodes_is_in_the_table(tmp_path):

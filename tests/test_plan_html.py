@@ -72,6 +72,17 @@ def test_the_page_shows_modules_kernels_nodes_images_and_reasons():
         assert text in shown
 
 
+def test_future_kernels_have_a_section_of_their_own():
+    modules = [module(mappings=[{"regexp": "^5", "build": BUILD}])]
+    plan = make_plan(modules, [node("a", "5.14")], NO_IMAGES, ["5.15", "6.1"])
+    shown = Page(plan_html(plan, ())).text
+    future = shown[shown.index("Future kernels") : shown.index("Kernels and their nodes")]
+    assert {"5.15", " build", "6.1", "no kernel mapping matches"} <= set(future)
+    assert "5.14" not in future
+    present = Page(plan_html(make_plan(modules, [node("a", "5.14")], Images(), ["5.15"]), ())).text
+    assert "nothing to make" in present
+
+
 def test_many_nodes_are_folded_but_all_there():
     shown = page([module()], [node(f"n{number}") for number in range(1000)])
     assert "1,000 nodes" in shown.text

@@ -33,8 +33,55 @@ def test_problems_leave_standard_output_empty(tmp_path):
     assert "missing.yaml" in finished.stderr
 
 
-def test_wrong_usage_has_its_own_exit_code():
-    finished = kmm("render", "--output", "json")
+class TestJobs:
+    @pytest.fixture
+    def arguments(self, tmp_path):
+        """A Module that is built and signed, without its image."""
+        build = {"dockerfileConfigMap": {"name": "dockerfile"}}
+        sign = {"certSecret": {"name": "cert"}, "keySecret": {"name": "key"}}
+        modules = write_module(tmp_path, build=build, sign=sign)
+        nodes = write_nodes(tmp_path, {"a": "6.1.0"})
+        (tmp_path / "Dockerfile").write_text("FROM registry.example/base\n")
+        (tmp_path / "Pulumi.prod.yaml").write_text("config: {'kmm:sign': {image: registry.example/signer:1}}")
+        return ["render", "--modules", modules, "--nodes", nodes, "--assume-images", "missing"]
+
+    def test_they_are_made_of_given_dockerfiles_and_a_stack_file(self, arguments, tmp_path):
+        given = ["--dockerfile", f"default/dockerfile={tmp_path}/Dockerfile"]
+        stack = ["--config-file", tmp_path / "Pulumi.prod.yaml", "--future-kernel", "6.2.0"]
+        finished = kmm(*arguments, *given, *stack)
+        assert finished.returncode == 0, finished.stderr
+        jobs = [one for one in yaml.safe_load_all(finished.stdout) if one["kind"] == "Job"]
+        images = [one["spec"]["template"]["spec"]["containers"][0]["image"] for one in jobs]
+        assert len(jobs) == 4
+        assert images[1] == images[3] == "registry.example/signer:1"
+        assert jobs[0]["spec"]["template"]["metadata"]["annotations"]["Dockerfile"] == "FROM registry.example/base\n"
+
+    def test_a_dockerfile_that_is_not_given_is_named_with_the_option(self, arguments):
+        finished = kmm(*arguments)
+        assert (finished.returncode, finished.stdout) == (1, "")
+        assert "add --dockerfile default/dockerfile=FILE" in finished.stderr
+
+    @pytest.mark.parametrize(
+        ("option", "exit_code", "said"),
+        [
+            ("default/dockerfile=missing", 1, "can't be read: "),
+            ("dockerfile=Dockerfile", 2, "NAMESPACE/NAME=FILE"),
+            ("default/dockerfile", 2, "NAMESPACE/NAME=FILE"),
+        ],
+    )
+    def test_an_unusable_option_is_explained(self, arguments, option, exit_code, said):
+        finished = kmm(*arguments, "--dockerfile", option)
+        assert (finished.returncode, finished.stdout) == (exit_code, "")
+        assert said in finished.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--output", "json"], ["--modules", "kmod.yaml", "--dockerfile", "default/dockerfile=Dockerfile"]],
+    ids=["unknown option", "Dockerfile beside a cluster"],
+)
+def test_wrong_usage_has_its_own_exit_code(arguments):
+    finished = kmm("render", *arguments)
     assert (finished.returncode, finished.stdout) == (2, "")
 
 

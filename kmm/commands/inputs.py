@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
@@ -64,6 +64,24 @@ AssumeImagesOption = Annotated[
         show_default="ask their registries; with --nodes: present",
     ),
 ]
+FutureKernelsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--future-kernel",
+        metavar="VERSION",
+        help="Plan the images for a kernel that no node runs yet, as kmm:futureKernels does. Can be given more than "
+        "once.",
+        show_default=False,
+    ),
+]
+
+
+class Planned(NamedTuple):
+    """A plan, the nodes it is for, and what to look at."""
+
+    plan: "Plan"
+    nodes: "tuple[Node, ...]"
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +94,11 @@ class Inputs:
     kubeconfig: str | None
     context: str | None
     assume_images: Assumption | None
+    future_kernels: list[str] | None
 
-    def plan(self) -> "tuple[Plan, tuple[Problem, ...]]":
-        """The plan, and warnings about the Modules. Raises KmmError when anything cannot be read."""
+    def plan(self) -> Planned:
+        """Raises KmmError when anything cannot be read."""
+        from kmm.image_rules import image_problems  # noqa: PLC0415
         from kmm.plan import Images, make_plan  # noqa: PLC0415
 
         if self.nodes is not None and (self.kubeconfig or self.context or self.source is not Source.FILES):
@@ -87,8 +107,11 @@ class Inputs:
             )
         loaded = read_modules(self.modules, self.source, self.kubeconfig, self.context)
         nodes = self._read_nodes()
-        images = self._read_images(make_plan(loaded.modules, nodes, Images()))
-        return make_plan(loaded.modules, nodes, images), loaded.warnings
+        future = self.future_kernels or ()
+        images = self._read_images(make_plan(loaded.modules, nodes, Images(), future))
+        plan = make_plan(loaded.modules, nodes, images, future)
+        problems = image_problems(plan, images, require_images=False, require_future=False)
+        return Planned(plan, nodes, (*map(str, loaded.warnings), *problems.warnings))
 
     def _read_nodes(self) -> "tuple[Node, ...]":
         if self.nodes is not None:
@@ -100,7 +123,7 @@ class Inputs:
         return connect(self.kubeconfig, self.context).nodes()
 
     def _read_images(self, plan: "Plan") -> "Images":
-        """Of images that Jobs would make: others are the user's affair, and nobody asks for them."""
+        """Of images that Jobs would make or that kernels to come need; others are the user's affair."""
         from kmm.image_rules import images_to_check  # noqa: PLC0415
         from kmm.plan import Images  # noqa: PLC0415
 
@@ -131,7 +154,7 @@ def read_modules(paths: list[str] | None, source: Source, kubeconfig: str | None
     return load_modules(paths or (), () if source is Source.FILES else connect(kubeconfig, context).modules())
 
 
-def show_warnings(warnings: "Iterable[Problem]") -> None:
+def show_warnings(warnings: "Iterable[Problem | str]") -> None:
     """Prints warnings on stderr, below what was asked for."""
     for warning in warnings:
         typer.echo(warning, err=True)

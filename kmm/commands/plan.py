@@ -9,6 +9,7 @@ import typer
 from kmm.commands.inputs import (
     AssumeImagesOption,
     ContextOption,
+    FutureKernelsOption,
     Inputs,
     KubeconfigOption,
     NodesOption,
@@ -44,6 +45,7 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = None,
     assume_images: AssumeImagesOption = None,
+    future_kernels: FutureKernelsOption = None,
     output: Annotated[
         PlanFormat,
         typer.Option("--output", "-o", help="json: for scripts, with all nodes; html: one page, for people."),
@@ -59,9 +61,10 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
 
       kubectl get nodes -o json | python -m kmm plan --modules kmod.yaml --nodes - --assume-images present
 
-      python -m kmm plan --modules stacks/prod -o html > plan.html
+      python -m kmm plan --modules stacks/prod --future-kernel 6.8.0-71-generic -o html > plan.html
     """
-    decided, warnings = Inputs(modules, source, nodes, kubeconfig, context, assume_images).plan()
+    inputs = Inputs(modules, source, nodes, kubeconfig, context, assume_images, future_kernels)
+    decided, _, warnings = inputs.plan()
     if output is PlanFormat.JSON:
         typer.echo(json.dumps(_json(decided), indent=2))
     elif output is PlanFormat.HTML:
@@ -88,6 +91,7 @@ def _module(module: "ModulePlan") -> dict[str, Any]:
         "namespace": metadata.namespace,
         "name": metadata.name,
         "kernels": [_kernel(kernel) for kernel in module.kernels],
+        **({"future": [_kernel(kernel) for kernel in module.future]} if module.future else {}),
     }
 
 

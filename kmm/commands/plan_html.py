@@ -24,7 +24,7 @@ _STATES: Final = {
 }
 
 
-def plan_html(plan: Plan, warnings: Sequence[Problem]) -> str:
+def plan_html(plan: Plan, warnings: Sequence[Problem | str]) -> str:
     """The whole page."""
     head = element(
         "head",
@@ -39,7 +39,7 @@ def plan_html(plan: Plan, warnings: Sequence[Problem]) -> str:
     return f"<!DOCTYPE html>\n{page}\n"
 
 
-def _header(plan: Plan, warnings: Sequence[Problem]) -> Element:
+def _header(plan: Plan, warnings: Sequence[Problem | str]) -> Element:
     kernels = [kernel for module in plan.modules for kernel in module.kernels]
     facts = {
         "Modules": len(plan.modules),
@@ -55,11 +55,13 @@ def _header(plan: Plan, warnings: Sequence[Problem]) -> Element:
     return element("header", element("h1", "Kernel modules: the plan"), element("dl", *counts))
 
 
-def _sections(plan: Plan, warnings: Sequence[Problem]) -> Iterator[Element]:
+def _sections(plan: Plan, warnings: Sequence[Problem | str]) -> Iterator[Element]:
     if concerns := [*_left_without(plan), *map(str, warnings)]:
         yield _section("Attention", element("ul", *(element("li", concern) for concern in concerns)))
     yield _section("Modules and kernels", _matrix(plan), _legend())
     yield _section("What is done", *map(_module, plan.modules))
+    if any(module.future for module in plan.modules):
+        yield _section("Future kernels", element("p", "No node runs them yet; only images are made."), _future(plan))
     yield _section("Kernels and their nodes", _kernels(plan))
     if plan.ignored:
         yield _section("Ignored nodes", _ignored(plan))
@@ -138,12 +140,31 @@ def _module(module: ModulePlan) -> Element:
 
 
 def _kernel_row(kernel: KernelPlan) -> Sequence[Content]:
-    detail: Content = element("p", kernel.reason, class_="reason") if kernel.reason else ""
-    image: Content = "-"
-    if kernel.resolved is not None:
-        mapping = f"kernelMappings[{kernel.resolved.mapping}]"
-        image = element("div", element("code", kernel.resolved.image), " ", element("small", mapping))
-    return kernel.version, element("div", _badge(kernel), detail), image, _nodes(kernel.nodes)
+    return kernel.version, element("div", _badge(kernel), _reason(kernel)), _image(kernel), _nodes(kernel.nodes)
+
+
+def _future(plan: Plan) -> Element:
+    rows = (
+        (module.module.key, kernel.version, _future_action(kernel), _image(kernel))
+        for module in plan.modules
+        for kernel in sorted(module.future, key=lambda kernel: _natural(kernel.version))
+    )
+    return _table(("Module", "Kernel", "Action", "Image"), rows)
+
+
+def _future_action(kernel: KernelPlan) -> Content:
+    return element("div", _badge(kernel), _reason(kernel)) if kernel.gated or kernel.reason else "nothing to make"
+
+
+def _reason(kernel: KernelPlan) -> Content:
+    return element("p", kernel.reason, class_="reason") if kernel.reason else ""
+
+
+def _image(kernel: KernelPlan) -> Content:
+    if kernel.resolved is None:
+        return "-"
+    mapping = f"kernelMappings[{kernel.resolved.mapping}]"
+    return element("div", element("code", kernel.resolved.image), " ", element("small", mapping))
 
 
 def _kernels(plan: Plan) -> Element:

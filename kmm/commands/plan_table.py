@@ -12,12 +12,13 @@ _SHOWN_NODES: Final = 3
 
 
 def print_plan(plan: Plan) -> None:
-    """Prints Modules with their kernels, then the nodes that some Module or all of them leave out."""
+    """Prints Modules with their kernels, then kernels to come, and nodes that some Module or all of them leave out."""
     console = new_console()
     print_table(console, _modules_table(plan))
-    if plan.ignored:
-        console.print()
-        print_table(console, _ignored_table(plan.ignored))
+    for table in (_future_table(plan), _ignored_table(plan.ignored)):
+        if table.row_count:
+            console.print()
+            print_table(console, table)
 
 
 def _modules_table(plan: Plan) -> Table:
@@ -34,8 +35,24 @@ def _module_rows(module: ModulePlan) -> Iterator[tuple[Sequence[str], str]]:
         yield (module.module.key, "-", "0", "-", "none: no usable node matches its selector"), "yellow"
     for index, kernel in enumerate(module.kernels):
         name = "" if index else module.module.key
-        image = kernel.resolved.image if kernel.resolved else "-"
-        yield (name, kernel.version, _nodes(kernel.nodes), image, _actions(kernel)), "yellow" if kernel.reason else ""
+        yield (name, kernel.version, _nodes(kernel.nodes), _image(kernel), _actions(kernel)), _style(kernel)
+
+
+def _future_table(plan: Plan) -> Table:
+    table = new_table("MODULE", "FUTURE KERNEL", "IMAGE", "ACTIONS")
+    for module in plan.modules:
+        for index, kernel in enumerate(module.future):
+            name = "" if index else module.module.key
+            table.add_row(name, kernel.version, _image(kernel), _actions(kernel), style=_style(kernel))
+    return table
+
+
+def _style(kernel: KernelPlan) -> str:
+    return "yellow" if kernel.reason else ""
+
+
+def _image(kernel: KernelPlan) -> str:
+    return kernel.resolved.image if kernel.resolved else "-"
 
 
 def _nodes(names: Sequence[str]) -> str:
@@ -44,7 +61,7 @@ def _nodes(names: Sequence[str]) -> str:
 
 
 def _actions(kernel: KernelPlan) -> str:
-    return f"none: {kernel.reason}" if kernel.reason else ", ".join(kernel.actions)
+    return f"none: {kernel.reason}" if kernel.reason else ", ".join(kernel.actions) or "none: nothing to make"
 
 
 def _ignored_table(ignored: Sequence[IgnoredNode]) -> Table:
