@@ -58,10 +58,11 @@ class BuiltModules:
         """The image of a Module with this tag."""
         return f"{self.registry.host}/{name}:{tag}"
 
-    def push(self, tag: str = KERNEL, name: str = "kmod") -> str:
-        """Push this image and return its digest."""
+    def push(self, tag: str = KERNEL, *, index: bool = False) -> str:
+        """Push this image of the Module `kmod`, or an index of it, and return the digest."""
         with requests.Session() as session:
-            return Pusher(f"http://{self.registry.host}", session).push_image(name, tag)
+            pusher = Pusher(f"http://{self.registry.host}", session)
+            return (pusher.push_index if index else pusher.push_image)("kmod", tag)
 
     def pod(self, job_type: str = "build") -> Object:
         """The pod of the Job of this type, as soon as it is on its node."""

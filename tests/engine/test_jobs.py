@@ -2,11 +2,14 @@
 when its image is there, or whose failure is not explained.
 """
 
+import json
 import ssl
 from contextlib import ExitStack
 
 import pytest
 import trustme
+import yaml
+from commands import kmm
 from registries import Reply, ScriptedRegistry
 
 from kmm.names import JOB_TYPE_LABEL
@@ -214,13 +217,20 @@ def test_destroy_needs_neither_the_registry_nor_a_job_that_ended_well(deployment
     assert deployment.is_gone()
 
 
-def test_preview_shows_jobs_and_writes_nothing(deployment, built, read_only):
+def test_preview_and_render_show_jobs_and_write_nothing(deployment, built, read_only, tmp_path):
     built.write(sign=True)
     deployment.stack.config["kmm:sign"] = {"image": "registry.example/signer:1"}
     deployment.nodes.add(KERNEL)
     deployment.stack.config["kmm:kubeconfig"] = read_only
     before = deployment.content()
-    assert object_steps(deployment.stack.preview().expect())[("create", "Job")] == 2
+    preview = deployment.stack.preview().expect()
+    assert object_steps(preview)[("create", "Job")] == 2
+    stack_file = tmp_path / "Pulumi.prod.yaml"
+    stack_file.write_text(json.dumps({"config": deployment.stack.config}))
+    rendered = kmm("render", "--modules", deployment.folder, "--kubeconfig", read_only, "--config-file", stack_file)
+    names = {f"{one['kind']}/{one['metadata']['name']}" for one in yaml.safe_load_all(rendered.stdout)}
+    previewed = [step for step in declared(preview) if step.type.startswith("kubernetes:")]
+    assert names == {f"{step.type.rpartition(':')[2]}/{step.name.rpartition('/')[2]}" for step in previewed}
     assert deployment.content() == before
 
 
