@@ -20,8 +20,9 @@ _SHOWN = 10  # objects named in one message
 
 @dataclass(frozen=True)
 class Wait:
-    """Workloads that one Rollout waits for; `manager` owns their ready labels."""
+    """Workloads that the Rollout `name` waits for; `manager` owns their ready labels."""
 
+    name: str
     manager: str
     workloads: tuple[Workload, ...]
 
@@ -44,14 +45,14 @@ def main_wait(modules: Iterable[ModuleManifests], kept: Iterable[Workload], owne
         kernels = [one.kernel for one in ready]
         workloads += (loader_workload(one.kernel, one.loader) for one in ready)
         workloads += (device_plugin_workload(kernels, plugin) for plugin in module.device_plugins)
-    return Wait(ready_label_manager(owner), tuple(workloads))
+    return Wait("rollout", ready_label_manager(owner), tuple(workloads))
 
 
 def gated_wait(kernel: KernelManifests, owner: str) -> Wait:
     """The wait for a loader whose image this run has to make first."""
     workload = loader_workload(kernel.kernel, kernel.loader)
     manager = f"{ready_label_manager(owner)}-{digest([workload.namespace, workload.name])}"
-    return Wait(manager, (workload,))
+    return Wait(f"rollout/{workload.namespace}/{workload.name}", manager, (workload,))
 
 
 def labels_to_release(changes: Iterable[Change]) -> dict[str, list[str]]:

@@ -25,7 +25,7 @@ from kmm.declaration import (
     refuse_strangers,
     unwanted,
 )
-from kmm.errors import PlanError
+from kmm.errors import PlanError, SettingsError
 from kmm.image_rules import image_problems, pin_digests
 from kmm.kept_versions import kept_kernel_labels, kept_versions, kept_workload
 from kmm.manifests import Manifest, ModuleManifests, module_manifests
@@ -86,7 +86,9 @@ async def _stack_identity(observed: Observation, declared: Sequence[Manifest]) -
         input={"cluster": observed.identity, "owner": former or f"kmm-{uuid4().hex[:8]}"},
         opts=pulumi.ResourceOptions(ignore_changes=["input"]),
     )
-    kept = await stash.output.future() or {}
+    kept = await stash.output.future()
+    if kept is None:
+        raise SettingsError("the first run of a stack takes neither --target nor --exclude: run it without them")
     require_identity(observed.cluster, kept["cluster"])
     if not adopting:
         refuse_strangers(declared, observed.daemon_sets, kept["owner"])
@@ -123,17 +125,15 @@ class _Declaration:
         for module in modules:
             kept = [one for one in self._kept if one.module == module.plan.module.key]
             component = KernelModule(module, surroundings, kept, pulumi.ResourceOptions(provider=provider))
-            after += component.device_plugins
+            after += [*component.device_plugins, *component.kept]
             for kernel in module.kernels:
                 name = kernel.loader["metadata"]["name"]
                 if kernel.kernel.gated:
-                    wait = gated_wait(kernel, self._owner)
-                    self._rollout(f"rollout/{name}", wait, [component.loaders[name]])
+                    self._rollout(gated_wait(kernel, self._owner), [component.loaders[name]])
                 else:
                     after.append(component.loaders[name])
         workloads = [kept_workload(one, self._kept, self._observed.nodes) for one in self._kept]
-        wait = main_wait(modules, workloads, self._owner)
-        self._rollout("rollout", wait, after, departures)
+        self._rollout(main_wait(modules, workloads, self._owner), after, departures)
 
     def _audit(self, plan: Plan, provider: pulumi.ProviderResource) -> None:
         rule = audit_rule((one.module for one in plan.modules), self._owner) if self._settings.audit else None
@@ -181,17 +181,11 @@ class _Declaration:
             pulumi.ResourceOptions(depends_on=[departures]),
         )
 
-    def _rollout(
-        self,
-        name: str,
-        wait: Wait,
-        after: Sequence[pulumi.Resource],
-        departures: Departures | None = None,
-    ) -> None:
+    def _rollout(self, wait: Wait, after: Sequence[pulumi.Resource], departures: Departures | None = None) -> None:
         """The wait that hears of departures is also the one that goes first when the stack is destroyed."""
         observed, rollout = self._observed, self._settings.rollout
         Rollout(
-            name,
+            wait.name,
             {
                 "cluster": observed.identity,
                 "manager": wait.manager,

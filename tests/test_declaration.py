@@ -79,6 +79,12 @@ class TestWaits:
         managers += [main_wait([], (), OWNER).manager, kernel_label_owner(OWNER)]
         assert len(set(managers)) == len(managers) == 6
 
+    def test_modules_of_one_name_in_two_namespaces_have_waits_of_their_own(self):
+        modules = [module(mappings=[BUILT], namespace=namespace) for namespace in ("default", "team")]
+        built = [kernel for one in manifests(*modules) for kernel in one.kernels]
+        assert len({one.loader["metadata"]["name"] for one in built}) == 1
+        assert len({gated_wait(one, OWNER).name for one in built}) == len(built) == 2
+
 
 class TestReleasedLabels:
     def test_labels_go_where_a_module_is_unloaded(self):

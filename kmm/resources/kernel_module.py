@@ -56,12 +56,13 @@ class KernelModule(pulumi.ComponentResource):
         gated = {one.loader["metadata"]["name"] for one in declared.kernels if one.kernel.gated}
         after = [*accounts, *(loader for name, loader in self.loaders.items() if name not in gated)]
         self.device_plugins = [self._declare(one, *after) for one in declared.device_plugins]
-        self._keep(kept, before)
+        self.kept = self._keep(kept, before)
         self.register_outputs({})
 
-    def _keep(self, daemon_sets: Sequence[DaemonSet], before: Sequence[pulumi.Resource]) -> None:
+    def _keep(self, daemon_sets: Sequence[DaemonSet], before: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
         """Declare what the state has of them again: only its name is needed for that."""
         loaders: list[pulumi.Resource] = []
+        declared: list[pulumi.Resource] = []
         for one in sorted(daemon_sets, key=lambda one: one.role != ROLE_MODULE_LOADER):
             manifest = {
                 "apiVersion": "apps/v1",
@@ -71,7 +72,9 @@ class KernelModule(pulumi.ComponentResource):
             as_it_is = pulumi.ResourceOptions(ignore_changes=["metadata", "spec"])
             after = before if one.role == ROLE_MODULE_LOADER else loaders
             resource = self._declare(manifest, *after, opts=as_it_is)
+            declared.append(resource)
             loaders += [resource] if one.role == ROLE_MODULE_LOADER else []
+        return declared
 
     def _declare_jobs(self, manifests: Sequence[Manifest]) -> list[pulumi.Resource]:
         """One after the other. A Job that is there while its image is not runs again: it failed, or its work went."""
