@@ -12,7 +12,6 @@ from xml.etree.ElementTree import Element, tostring
 
 from kmm.commands.html_tree import Content, element
 from kmm.plan import Action, KernelPlan, ModulePlan, Plan
-from kmm.problems import Problem
 
 _SHOWN_NODES: Final = 3  # more are folded up
 _FIT_ON_PAPER: Final = 6  # columns of the matrix with words in them; of more, paper shows the symbols
@@ -24,7 +23,7 @@ _STATES: Final = {
 }
 
 
-def plan_html(plan: Plan, warnings: Sequence[Problem | str]) -> str:
+def plan_html(plan: Plan, warnings: Sequence[str]) -> str:
     """The whole page."""
     head = element(
         "head",
@@ -39,14 +38,15 @@ def plan_html(plan: Plan, warnings: Sequence[Problem | str]) -> str:
     return f"<!DOCTYPE html>\n{page}\n"
 
 
-def _header(plan: Plan, warnings: Sequence[Problem | str]) -> Element:
+def _header(plan: Plan, warnings: Sequence[str]) -> Element:
     kernels = [kernel for module in plan.modules for kernel in module.kernels]
+    future = [kernel for module in plan.modules for kernel in module.future]
     facts = {
         "Modules": len(plan.modules),
         "kernels": len(_nodes_by_kernel(plan)),
         "nodes": sum(map(len, _nodes_by_kernel(plan).values())),
         "loaders": sum(Action.LOAD in kernel.actions for kernel in kernels),
-        "images to make": sum(kernel.gated for kernel in kernels),
+        "images to make": sum(kernel.gated for kernel in (*kernels, *future)),
         "left without": sum(kernel.reason is not None for kernel in kernels),
         "warnings": len(warnings),
         "ignored nodes": len({ignored.node for ignored in plan.ignored}),
@@ -55,8 +55,8 @@ def _header(plan: Plan, warnings: Sequence[Problem | str]) -> Element:
     return element("header", element("h1", "Kernel modules: the plan"), element("dl", *counts))
 
 
-def _sections(plan: Plan, warnings: Sequence[Problem | str]) -> Iterator[Element]:
-    if concerns := [*_left_without(plan), *map(str, warnings)]:
+def _sections(plan: Plan, warnings: Sequence[str]) -> Iterator[Element]:
+    if concerns := [*_left_without(plan), *warnings]:
         yield _section("Attention", element("ul", *(element("li", concern) for concern in concerns)))
     yield _section("Modules and kernels", _matrix(plan), _legend())
     yield _section("What is done", *map(_module, plan.modules))

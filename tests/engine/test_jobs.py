@@ -234,6 +234,21 @@ def test_preview_and_render_show_jobs_and_write_nothing(deployment, built, read_
     assert deployment.content() == before
 
 
+def test_a_job_of_somebody_else_is_left_alone_and_named(deployment, built):
+    built.write()
+    deployment.nodes.add(KERNEL)
+    rendered = kmm("render", "--modules", deployment.folder, "--kubeconfig", deployment.stack.config["kmm:kubeconfig"])
+    (job,) = [one for one in yaml.safe_load_all(rendered.stdout) if one["kind"] == "Job"]
+    deployment.api.request("POST", f"/apis/batch/v1/namespaces/{deployment.namespace}/jobs", job)
+    (stranger,) = deployment.jobs()
+    output = deployment.stack.up().expect(1).output
+    name = job["metadata"]["name"]
+    assert f"Job {deployment.namespace}/{name} exists already and is of no stack" in output
+    assert f"kubectl -n {deployment.namespace} delete job {name}" in output
+    assert "Traceback" not in output
+    assert uids(deployment.jobs()) == uids([stranger])
+
+
 def test_what_jobs_would_wait_for_is_an_error_at_preview_all_in_one(deployment, built):
     deployment.stack.config["kmm:sign"] = {"image": "registry.example/signer:1"}
     built.create("configmaps", {"metadata": {"name": "wrong"}, "data": {"Containerfile": ""}})
