@@ -69,6 +69,11 @@ _MEANINGS: Final = tuple(
             "certificates of the node's container runtime are configured on the node.",
         ),
         (
+            r"violates PodSecurity",
+            "The namespace refuses pods with the rights that loaders need: label it "
+            "pod-security.kubernetes.io/enforce=privileged.",
+        ),
+        (
             r"cannot allocate memory",
             "The kernel has no memory left for the module.",
         ),

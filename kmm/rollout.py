@@ -5,10 +5,11 @@ Ready of a loader pod is the kernel's own word (its readiness probe), so Ready m
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from kmm.kernel import trim_kernel_version
 from kmm.label_ownership import owned_labels
 from kmm.manifests import Manifest
 from kmm.modprobe_words import explain
@@ -18,6 +19,7 @@ from kmm.names import (
     ROLE_MODULE_LOADER,
     TEMPLATE_HASH_ANNOTATION,
     device_plugin_ready_label,
+    label_value,
     ready_label,
 )
 from kmm.nodes import LabelChange, Node, Toleration, untolerated_taint
@@ -29,6 +31,7 @@ _LOST: Final = frozenset({"node.kubernetes.io/not-ready", "node.kubernetes.io/un
 _CANNOT_START: Final = frozenset(
     {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CrashLoopBackOff"}
 )
+_RESTARTS: Final = 2  # a module may need one that another loader is about to load
 _SHOWN: Final = 10  # nodes listed for one Module
 
 
@@ -75,16 +78,18 @@ class State(StrEnum):
     READY = "ready"
     WAITING = "waiting"
     FAILED = "failed"  # cannot heal by itself
-    LEFT_OUT = "left out"  # the node takes no pods now; not the workload's fault
+    LEFT_OUT = "left out"  # nothing can be known of the node, and so its labels stay
+    BLOCKED = "blocked"  # not Ready, and waiting helps not: the node takes no pods now, or what it needs is not there
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A workload on one node; `words` say what is known, for people."""
+    """A workload on one node; `words` say what is known, for people. `pod` is the name of the pod they are about."""
 
     node: str
     state: State
     words: str = ""
+    pod: str = ""
 
 
 def allowed_unready(text: str) -> Callable[[int], int]:
@@ -135,12 +140,32 @@ def outcomes(
         and pod.template == daemon_set.template
         and not pod.deleting
     }
-    tolerations = daemon_set.tolerations if daemon_set else ()
-    return [_outcome(name, current.get(name), nodes.get(name), tolerations) for name in workload.nodes]
+    return [_outcome(name, current.get(name), nodes.get(name), daemon_set) for name in workload.nodes]
+
+
+def block_device_plugins(found: Found) -> Found:
+    """`found` without hope for device plugins where the module's loader failed: they run where it is loaded."""
+    failed = {
+        (workload.module, outcome.node)
+        for workload, outcomes_found in found.items()
+        for outcome in outcomes_found
+        if workload.role == ROLE_MODULE_LOADER and outcome.state is State.FAILED
+    }
+    return {
+        workload: [
+            replace(outcome, state=State.BLOCKED, words="the module's loader failed")
+            if workload.role != ROLE_MODULE_LOADER
+            and outcome.state is State.WAITING
+            and (workload.module, outcome.node) in failed
+            else outcome
+            for outcome in outcomes_found
+        ]
+        for workload, outcomes_found in found.items()
+    }
 
 
 def label_changes(manager: str, found: Found, nodes: Iterable[Node]) -> list[LabelChange]:
-    """Per node, what differs; of a node that takes no pods now, its labels stay as they are."""
+    """Per node, what differs; of a node of which nothing can be known, its labels stay as they are."""
     ready: dict[str, set[str]] = {}
     kept: dict[str, set[str]] = {}
     for workload, outcomes_found in found.items():
@@ -170,25 +195,40 @@ def is_settled(
     return len(known) == len(found) and not label_changes(manager, known, nodes)
 
 
-def _outcome(name: str, pod: Pod | None, node: Node | None, tolerations: Sequence[Toleration]) -> Outcome:
+def _outcome(name: str, pod: Pod | None, node: Node | None, daemon_set: DaemonSet | None) -> Outcome:
+    tolerations = daemon_set.tolerations if daemon_set else ()
     if lost(node):
         return _left_out(name, node)
+    if node is not None and daemon_set is not None and not _runs_kernel(node, daemon_set):
+        words = f"the node runs kernel {node.kernel_version} now: run `pulumi up` again"
+        return Outcome(name, State.BLOCKED, words)
     if pod is None:
         blocked = node is not None and untolerated_taint(node, tolerations) is not None
-        return _left_out(name, node, tolerations) if blocked else Outcome(name, State.WAITING, "no pod yet")
+        words = _why_no_pods(node, tolerations) if blocked else "no pod yet"
+        return Outcome(name, State.BLOCKED if blocked else State.WAITING, words)
     if pod.ready:
         return Outcome(name, State.READY)
     if node is not None and node.unschedulable:
-        return _left_out(name, node, tolerations)
-    stuck = pod.waiting in _CANNOT_START or pod.phase == "Failed"
-    return Outcome(name, State.FAILED if stuck else State.WAITING, _pod_words(pod))
+        return Outcome(name, State.BLOCKED, _why_no_pods(node, tolerations), pod.name)
+    crashing = pod.waiting == "CrashLoopBackOff" and pod.restarts < _RESTARTS
+    stuck = pod.phase == "Failed" or (pod.waiting in _CANNOT_START and not crashing)
+    return Outcome(name, State.FAILED if stuck else State.WAITING, _pod_words(pod), pod.name)
 
 
-def _left_out(name: str, node: Node | None, tolerations: Sequence[Toleration] = ()) -> Outcome:
+def _runs_kernel(node: Node, daemon_set: DaemonSet) -> bool:
+    """Whether the node still runs the kernel that it ran when this was planned; a device plugin takes any."""
+    return daemon_set.kernel in ("", label_value(trim_kernel_version(node.kernel_version)))
+
+
+def _left_out(name: str, node: Node | None) -> Outcome:
+    return Outcome(name, State.LEFT_OUT, _why_no_pods(node, ()))
+
+
+def _why_no_pods(node: Node | None, tolerations: Sequence[Toleration]) -> str:
     if node is None:
-        return Outcome(name, State.LEFT_OUT, "the node is gone")
+        return "the node is gone"
     taint = next((taint for taint in node.effective_taints if taint.key in _LOST), untolerated_taint(node, tolerations))
-    return Outcome(name, State.LEFT_OUT, f"the node takes no pods now: taint {taint}")
+    return f"the node takes no pods now: taint {taint}"
 
 
 def _pod_words(pod: Pod) -> str:

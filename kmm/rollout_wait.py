@@ -7,16 +7,29 @@ all Modules of a node at once, as soon as pods turn Ready: one slow node holds n
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from kmm.errors import ClusterError
-from kmm.rollout import Found, Outcome, State, Workload, failure_report, label_changes, outcomes, settled_outcomes
+from kmm.modprobe_words import explain
+from kmm.rollout import (
+    Found,
+    Outcome,
+    State,
+    Workload,
+    block_device_plugins,
+    failure_report,
+    label_changes,
+    outcomes,
+    settled_outcomes,
+)
 
 if TYPE_CHECKING:
     from kmm.cluster.client import Cluster
 
 _PAUSE: Final = 2.0  # seconds between two looks, or five times what a look takes
+_EVENTS: Final = 10
+_UNREADY: Final = (State.WAITING, State.FAILED)
 _PATIENCE: Final = 3  # looks in a row that must find a pod stuck before it counts as failed
 
 
@@ -42,7 +55,7 @@ class RolloutWait:
         """Wait until every workload is Ready wherever it can be, and label the nodes accordingly.
 
         Raises ClusterError with a report by Module and node, when more nodes than allowed are not Ready in time, or
-        can't become so.
+        can't become so. Fewer are waited for just as long: nobody labels them ready after the run.
         """
         deadline = time.monotonic() + patience.timeout
         while True:
@@ -51,8 +64,10 @@ class RolloutWait:
             self.tell(_progress(found))
             if time.monotonic() >= deadline or not any(_waiting(found)):
                 break
-            time.sleep(max(_PAUSE, 5 * (time.monotonic() - started)))
-        if reports := _reports(found, patience):
+            pause = max(_PAUSE, 5 * (time.monotonic() - started))
+            time.sleep(min(pause, max(deadline - time.monotonic(), 0)))
+        self.tell(_left_out(found))
+        if reports := self._reports(found, patience):
             raise ClusterError("\n".join(reports))
 
     def look(self) -> Found:
@@ -72,6 +87,7 @@ class RolloutWait:
             pods = self.cluster.pods(*sorted({workload.role for workload, _ in unsettled}))
             for workload, daemon_set in unsettled:
                 found[workload] = [self._patient(workload, one) for one in outcomes(workload, daemon_set, pods, nodes)]
+        found = dict(block_device_plugins(found))
         self.cluster.apply_node_labels(label_changes(self.manager, found, nodes.values()), self.manager)
         return found
 
@@ -87,8 +103,36 @@ class RolloutWait:
         key = (workload, outcome.node)
         self.stuck[key] = self.stuck.get(key, 0) + 1 if outcome.state is State.FAILED else 0
         if 0 < self.stuck[key] < _PATIENCE:
-            return Outcome(outcome.node, State.WAITING, outcome.words)
+            return replace(outcome, state=State.WAITING)
         return outcome
+
+    def _reports(self, found: Found, patience: Patience) -> list[str]:
+        by_module: dict[tuple[str, str], list[tuple[Workload, Outcome]]] = {}
+        for workload, outcomes_found in found.items():
+            there = by_module.setdefault((workload.module, workload.role), [])
+            there += ((workload, outcome) for outcome in outcomes_found)
+        return [
+            failure_report(module, role, self._with_events(there))
+            for (module, role), there in sorted(by_module.items())
+            if sum(one.state in _UNREADY for _, one in there) > patience.max_unready(len(there))
+        ]
+
+    def _with_events(self, found: Sequence[tuple[Workload, Outcome]]) -> list[Outcome]:
+        """Why a pod does not come or does not start is in no status, only in events; asked for the first few."""
+        waiting = [outcome for _, outcome in found if outcome.state is State.WAITING][:_EVENTS]
+        return [
+            replace(outcome, words=f"{outcome.words}\n{self._event(workload, outcome)}".rstrip())
+            if outcome in waiting
+            else outcome
+            for workload, outcome in found
+        ]
+
+    def _event(self, workload: Workload, outcome: Outcome) -> str:
+        try:
+            said = self.cluster.last_warning(workload.namespace, outcome.pod or workload.name)
+        except ClusterError as error:
+            return f"  its events cannot be read: {error}"
+        return "\n".join(f"  {line}" for line in (said, explain(said)) if line)
 
 
 def _waiting(found: Found) -> Iterable[bool]:
@@ -106,16 +150,14 @@ def _progress(found: Found) -> list[str]:
     ]
 
 
-def _reports(found: Found, patience: Patience) -> list[str]:
-    by_module: dict[tuple[str, str], list[Outcome]] = {}
+def _left_out(found: Found) -> list[str]:
+    """Nodes on which nothing was waited for, by reason."""
+    nodes: dict[tuple[str, str], list[str]] = {}
     for workload, outcomes_found in found.items():
-        by_module.setdefault((workload.module, workload.role), []).extend(outcomes_found)
+        for one in outcomes_found:
+            if one.state in (State.LEFT_OUT, State.BLOCKED):
+                nodes.setdefault((f"{workload.module} {workload.role}", one.words), []).append(one.node)
     return [
-        failure_report(module, role, found_there)
-        for (module, role), found_there in sorted(by_module.items())
-        if _unready(found_there) > patience.max_unready(len(found_there))
+        f"{what}: not waited for on {len(names)} nodes, {names[0]} among them: {words}"
+        for (what, words), names in sorted(nodes.items())
     ]
-
-
-def _unready(found: Sequence[Outcome]) -> int:
-    return sum(outcome.state in (State.WAITING, State.FAILED) for outcome in found)

@@ -127,6 +127,24 @@ class _AnyKind(Wire):
     metadata: Identity
 
 
+class _Warning(Wire):
+    message: Nullable[str] = ""
+    last_timestamp: Nullable[str] = ""
+    event_time: Nullable[str] = ""
+
+
+class _EventList(_List):
+    items: tuple[_Warning, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What somebody noticed of an object, and when last (RFC 3339, UTC)."""
+
+    last: str
+    message: str
+
+
 class _AnyKindList(_List):
     items: tuple[_AnyKind, ...] | None
 
@@ -174,6 +192,13 @@ def parse_pod_event(line: bytes) -> PodEvent:
         return PodEvent(version, _pod(_Pod.model_validate(event.object)) if event.type == "DELETED" else None)
     except ValidationError:
         raise ClusterError("not the event of a pod that was asked for") from None
+
+
+def parse_events(body: bytes) -> Page[Event]:
+    """One page of `GET /api/v1/events`. Raises ClusterError if it is not that."""
+    found = _parsed(_EventList, body)
+    events = (Event(one.last_timestamp or one.event_time, one.message) for one in found.items or ())
+    return Page(tuple(events), found.continue_token)
 
 
 def _parsed(model: type[_AnyList], body: bytes) -> _AnyList:

@@ -44,6 +44,7 @@ IN_USE = "uses the module"
         ("manifest for registry.example/kmod:1 not found: manifest unknown", PULL),
         ('failed to resolve reference "registry.example/kmod:1": unexpected status: 401 Unauthorized', PULL),
         ('Back-off pulling image "registry.example/kmod:1"', PULL),
+        ('pods "kmod-x" is forbidden: violates PodSecurity "restricted:latest": privileged', "enforce=privileged"),
         ("/bin/sh: 1: modprobe: not found", PROGRAM),
         ("bash: modprobe: command not found", PROGRAM),
         ('exec: "/bin/sh": stat /bin/sh: no such file or directory: unknown', PROGRAM),

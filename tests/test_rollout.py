@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmm.manifests import module_manifests
-from kmm.names import ROLE_DEVICE_PLUGIN, ROLE_MODULE_LOADER
+from kmm.names import KERNEL_LABEL, ROLE_DEVICE_PLUGIN, ROLE_MODULE_LOADER
 from kmm.plan import Images, make_plan
 from kmm.rollout import (
     Outcome,
     State,
     Workload,
     allowed_unready,
+    block_device_plugins,
     device_plugin_workload,
     failure_report,
     is_settled,
@@ -118,6 +119,7 @@ class TestOutcomes:
             (replace(READY, ready=False, waiting="ContainerCreating"), State.WAITING, "ContainerCreating"),
             (replace(READY, ready=False, waiting="ErrImagePull"), State.WAITING, "ErrImagePull"),
             (replace(READY, ready=False, waiting="ImagePullBackOff"), State.FAILED, "ImagePullBackOff"),
+            (replace(READY, ready=False, waiting="CrashLoopBackOff", restarts=1), State.WAITING, "1 restarts"),
             (replace(READY, ready=False, waiting="CrashLoopBackOff", restarts=4), State.FAILED, "4 restarts"),
             (replace(READY, ready=False, phase="Failed", exit_code=1), State.FAILED, "exit code 1"),
         ],
@@ -132,6 +134,7 @@ class TestOutcomes:
             "starting",
             "first failed pull",
             "pull given up",
+            "crashed once",
             "crashing",
             "failed",
         ],
@@ -140,6 +143,26 @@ class TestOutcomes:
         found = outcome_of(pod)
         assert found.state is state
         assert words in found.words
+
+    def test_a_node_that_boots_another_kernel_meanwhile_is_not_waited_for(self):
+        daemon_set = replace(RUNNING, labels={KERNEL_LABEL: "6.1.0-18"})
+        before, after = node("a", "6.1.0-18+"), node("a", "6.1.0-20")
+        assert outcome_of(replace(READY, ready=False), before, daemon_set).state is State.WAITING
+        found = outcome_of(replace(READY, ready=False), after, daemon_set)
+        assert (found.state, found.words) == (
+            State.BLOCKED,
+            "the node runs kernel 6.1.0-20 now: run `pulumi up` again",
+        )
+
+    def test_a_device_plugin_is_not_waited_for_where_the_loader_failed(self):
+        plugin = replace(LOADER, name="kmod-plugin", role=ROLE_DEVICE_PLUGIN)
+        other = replace(plugin, module="default/other")
+        waiting = [Outcome("a", State.WAITING), Outcome("b", State.WAITING)]
+        found = block_device_plugins(
+            {LOADER: [Outcome("a", State.FAILED), Outcome("b", State.WAITING)], plugin: waiting, other: waiting}
+        )
+        assert [one.state for one in found[plugin]] == [State.BLOCKED, State.WAITING]
+        assert [one.state for one in found[other]] == [State.WAITING, State.WAITING]
 
     def test_without_a_daemonset_no_pod_counts(self):
         assert outcome_of(READY, daemon_set=None).state is State.WAITING
@@ -164,10 +187,10 @@ class TestOutcomes:
         [
             (LOST, READY, State.LEFT_OUT),
             (None, READY, State.LEFT_OUT),
-            (node("a", taints=["gpu:NoSchedule"]), None, State.LEFT_OUT),
+            (node("a", taints=["gpu:NoSchedule"]), None, State.BLOCKED),
             (node("a", taints=["gpu:NoSchedule"]), READY, State.READY),
             (node("a", taints=["gpu:NoSchedule"]), replace(READY, ready=False), State.WAITING),
-            (node("a", cordoned=True), replace(READY, ready=False, waiting="CrashLoopBackOff"), State.LEFT_OUT),
+            (node("a", cordoned=True), replace(READY, ready=False, waiting="CrashLoopBackOff"), State.BLOCKED),
             (node("a", cordoned=True), READY, State.READY),
             (node("a", taints=["slow:PreferNoSchedule"]), None, State.WAITING),
         ],
@@ -182,7 +205,7 @@ class TestOutcomes:
             "a taint that keeps nothing off",
         ],
     )
-    def test_nodes_that_take_no_pods_now_are_left_out(self, on, pod, state):
+    def test_nodes_that_take_no_pods_now_are_not_waited_for(self, on, pod, state):
         assert outcome_of(pod, on).state is state
 
 
@@ -197,8 +220,18 @@ class TestLabels:
             (State.WAITING, (), None),
             (State.LEFT_OUT, (LABEL,), None),
             (State.LEFT_OUT, (), None),
+            (State.BLOCKED, (LABEL,), {}),
         ],
-        ids=["turned ready", "still ready", "restarts", "failed", "never was", "left as it is", "left without"],
+        ids=[
+            "turned ready",
+            "still ready",
+            "restarts",
+            "failed",
+            "never was",
+            "left as it is",
+            "left without",
+            "blocked",
+        ],
     )
     def test_the_ready_label_follows_the_pod(self, state, before, after):
         changes = label_changes(MANAGER, {LOADER: [Outcome("a", state)]}, [labelled("a", *before)])

@@ -36,9 +36,9 @@ def test_a_pod_that_will_come_is_waited_for(taints, tolerations):
     assert state_without_pod(taints, tolerations).state is State.WAITING
 
 
-def test_a_node_whose_taint_keeps_the_pod_off_is_left_out_with_that_taint():
+def test_a_node_whose_taint_keeps_the_pod_off_is_not_waited_for_and_named_with_that_taint():
     outcome = state_without_pod(("dedicated=gpu:NoSchedule", "broken:NoSchedule"), [GPU])
     assert (outcome.state, outcome.words) == (
-        State.LEFT_OUT,
+        State.BLOCKED,
         f"the node takes no pods now: taint {Taint('broken')}",
     )

@@ -132,7 +132,7 @@ def test_a_pod_that_failed_gives_its_last_words_and_their_meaning():
     words = "modprobe: ERROR: could not insert 'kmod': Exec format error"
     pods = [
         pod(daemon_set, "a", ready=True),
-        pod(daemon_set, "b", phase="Running", waiting="CrashLoopBackOff", exit_code=1, last_words=words),
+        pod(daemon_set, "b", phase="Running", waiting="CrashLoopBackOff", exit_code=1, last_words=words, restarts=3),
     ]
     (row,) = rows(module(), nodes=nodes, daemon_sets=[daemon_set], pods=pods)
     (unready,) = row.unready

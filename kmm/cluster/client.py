@@ -21,7 +21,15 @@ from kmm.names import (
 from kmm.node_list import parse_page, sorted_nodes
 from kmm.nodes import LabelChange, Node
 from kmm.wire import Nullable, Page, Wire
-from kmm.workload_list import PodEvent, parse_daemon_sets, parse_identities, parse_pod_event, parse_pods
+from kmm.workload_list import (
+    Event,
+    PodEvent,
+    parse_daemon_sets,
+    parse_events,
+    parse_identities,
+    parse_pod_event,
+    parse_pods,
+)
 from kmm.workloads import DaemonSet, Pod
 
 T = TypeVar("T")
@@ -80,6 +88,12 @@ class Cluster:
     def pods(self, *roles: str) -> tuple[Pod, ...]:
         """The pods of all Modules in these roles (`module-loader`, `device-plugin`)."""
         return tuple(self._list("/api/v1/pods", {"labelSelector": f"{ROLE_LABEL} in ({','.join(roles)})"}, parse_pods))
+
+    def last_warning(self, namespace: str, name: str) -> str:
+        """The last warning among the events of a pod or DaemonSet; empty if there is none."""
+        query = {"fieldSelector": f"involvedObject.name={name},type=Warning"}
+        found = self._list(f"/api/v1/namespaces/{namespace}/events", query, parse_events)
+        return max(found, key=lambda event: event.last, default=Event("", "")).message
 
     def modules(self) -> tuple[dict[str, Any], ...]:
         """The Module objects of all namespaces as the API server gives them, without those that are being deleted."""

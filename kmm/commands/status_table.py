@@ -15,7 +15,7 @@ from kmm.status import Row
 
 _SHOWN_NODES: Final = 3
 _SHOWN_LINES: Final = 5
-_WORTH_A_LOOK: Final = (State.FAILED, State.WAITING, State.LEFT_OUT)
+_WORTH_A_LOOK: Final = (State.FAILED, State.WAITING, State.LEFT_OUT, State.BLOCKED)
 
 
 @contextmanager
