@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pulumi.dynamic import ConfigureRequest, ResourceProvider
+from pulumi.dynamic import ConfigureRequest, CreateResult, ResourceProvider
 
 from kmm.cluster import connect, require_identity
 from kmm.label_ownership import owned_labels
@@ -23,12 +23,25 @@ class ClusterProvider(ResourceProvider):
         sys.tracebacklimit = 0  # the engine shows a provider's exceptions with their traceback; the words are enough
         self._kubeconfig = req.config.get("kmm:kubeconfig")
         self._context = req.config.get("kmm:context")
+        self._created: set[str] = set()
 
     def connect(self, props: dict[str, Any]) -> "Cluster":
         """The stack's cluster; ClusterError when it is not the one that `props["cluster"]` identifies."""
         cluster = connect(self._kubeconfig, self._context)
         require_identity(cluster, props["cluster"])
         return cluster
+
+    def created(self, props: dict[str, Any]) -> CreateResult:
+        """What `create` returns: the resource is named after its field manager."""
+        self._created.add(props["manager"])
+        return CreateResult(props["manager"], dict(props))
+
+    def is_replaced(self, id_: str) -> bool:
+        """Whether this run made the same resource anew before it deletes the old one, as `--replace` and taints do.
+
+        Then the labels and pods are those of the new one, and stay.
+        """
+        return id_ in self._created
 
 
 def give_up_labels(cluster: "Cluster", manager: str) -> None:

@@ -39,7 +39,7 @@ class DeparturesProvider(ClusterProvider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Also in a first run: an earlier one may have been killed before its state was saved."""
-        return CreateResult(props["manager"], props | self._depart(props))
+        return self.created(props | self._depart(props))
 
     def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         """Take away what leaves."""
@@ -47,7 +47,8 @@ class DeparturesProvider(ClusterProvider):
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:
         """Nothing of the stack is left that a label could speak of."""
-        give_up_labels(self.connect(props), id_)
+        if not self.is_replaced(id_):
+            give_up_labels(self.connect(props), id_)
 
     def _depart(self, props: dict[str, Any]) -> dict[str, str]:
         """Returns where a module is still in the kernel, and why. That must not stop what else is to be done."""

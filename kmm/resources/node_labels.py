@@ -55,7 +55,7 @@ class NodeLabelsProvider(ClusterProvider):
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Label every node."""
         self._apply(props, props["nodes"])
-        return CreateResult(props["manager"], dict(props))
+        return self.created(props)
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         """Label the nodes that are new, changed, or were seen to differ."""
@@ -72,7 +72,8 @@ class NodeLabelsProvider(ClusterProvider):
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:
         """Give up every label that this manager owns, also where the state does not know of it."""
-        give_up_labels(self.connect(props), id_)
+        if not self.is_replaced(id_):
+            give_up_labels(self.connect(props), id_)
 
     def _apply(self, props: dict[str, Any], nodes: dict[str, Any]) -> None:
         changes = [LabelChange(name, node["uid"], node["labels"]) for name, node in sorted(nodes.items())]

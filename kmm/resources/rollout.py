@@ -48,7 +48,7 @@ class RolloutProvider(ClusterProvider):
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Wait and label."""
         self._wait(props)
-        return CreateResult(props["manager"], dict(props))
+        return self.created(props)
 
     def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         """Wait and label."""
@@ -57,6 +57,8 @@ class RolloutProvider(ClusterProvider):
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:
         """Take all labels off. When the whole stack goes, so do its pods now, while somebody hears their last words."""
+        if self.is_replaced(id_):
+            return
         cluster = self.connect(props)
         give_up_labels(cluster, id_)
         if not props["leads_destruction"]:
