@@ -110,9 +110,14 @@ def _unloading(module: Module) -> Manifest:
 
 
 def _readiness(module: Module) -> Manifest:
-    """Ready is the kernel's own word: its folder of the module is there."""
+    """Ready is the kernel's own word: its folder of the module is there.
+
+    A node under load takes seconds to run a command in a container; Kubernetes would give it one.
+    """
     command = ready_command(module.spec.module_loader.container.modprobe)
-    return {"readinessProbe": {"exec": {"command": command}, "periodSeconds": 5}} if command else {}
+    if command is None:
+        return {}
+    return {"readinessProbe": {"exec": {"command": command}, "periodSeconds": 5, "timeoutSeconds": 15}}
 
 
 def _volumes(resolved: ResolvedKernel) -> list[tuple[Manifest, Manifest]]:
