@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kmm.changes import Change, Kind
 from kmm.errors import PlanError
@@ -38,13 +38,21 @@ def ready_label_manager(owner: str) -> str:
 
 
 def main_wait(modules: Iterable[ModuleManifests], kept: Iterable[Workload], owner: str) -> Wait:
-    """The wait for everything whose image is there, `kept` workloads of earlier versions too."""
+    """The wait for everything whose image is there, `kept` workloads of earlier versions too.
+
+    A loader may run although its image is to be made again, as a registry lost it: its labels are left alone.
+    """
     workloads = list(kept)
     for module in modules:
-        ready = [one for one in module.kernels if not one.kernel.gated]
-        kernels = [one.kernel for one in ready]
-        workloads += (loader_workload(one.kernel, one.loader) for one in ready)
-        workloads += (device_plugin_workload(kernels, plugin) for plugin in module.device_plugins)
+        for gated in (False, True):
+            found = [one for one in module.kernels if one.kernel.gated is gated]
+            kernels = [one.kernel for one in found]
+            workloads += (replace(loader_workload(one.kernel, one.loader), awaited=not gated) for one in found)
+            workloads += (
+                replace(device_plugin_workload(kernels, plugin), awaited=not gated)
+                for plugin in module.device_plugins
+                if found or not gated
+            )
     return Wait("rollout", ready_label_manager(owner), tuple(workloads))
 
 

@@ -37,7 +37,10 @@ _SHOWN: Final = 10  # nodes listed for one Module
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A declared DaemonSet, the nodes on which its pods shall be Ready, and the node label that says they are."""
+    """A declared DaemonSet, the nodes on which its pods shall be Ready, and the node label that says they are.
+
+    One that is not `awaited` is somebody else's to wait for: its labels stay as they are.
+    """
 
     module: str
     namespace: str
@@ -46,6 +49,7 @@ class Workload:
     template_hash: str
     label: str
     nodes: tuple[str, ...]
+    awaited: bool = True
 
 
 def loader_workload(kernel: KernelPlan, manifest: Manifest) -> Workload:
@@ -119,6 +123,8 @@ def settled_outcomes(
 
     Cheap: it costs one object per workload, however many nodes there are.
     """
+    if not workload.awaited:
+        return [Outcome(name, State.LEFT_OUT, "its image is still to be made") for name in workload.nodes]
     reporting = [name for name in workload.nodes if not lost(nodes.get(name))]
     if daemon_set is None or daemon_set.template_hash != workload.template_hash:
         return None

@@ -19,9 +19,17 @@ from kmm.declaration import (
 )
 from kmm.errors import PlanError
 from kmm.manifests import module_manifests
-from kmm.names import INSTANCE_LABEL, MODULE_NAME_LABEL, ROLE_DEVICE_PLUGIN, ROLE_LABEL, ROLE_MODULE_LOADER
+from kmm.names import (
+    INSTANCE_LABEL,
+    MODULE_NAME_LABEL,
+    ROLE_DEVICE_PLUGIN,
+    ROLE_LABEL,
+    ROLE_MODULE_LOADER,
+    device_plugin_ready_label,
+    ready_label,
+)
 from kmm.plan import Images, make_plan
-from kmm.rollout import Workload
+from kmm.rollout import Workload, label_changes, settled_outcomes
 from kmm.workloads import DaemonSet
 
 OWNER = "kmm-1"
@@ -65,9 +73,21 @@ class TestWaits:
 
     def test_an_image_that_is_still_to_be_built_holds_nobody_back(self):
         (found,) = manifests(module(mappings=[BUILT, ANY_KERNEL], devicePlugin=PLUGIN))
-        assert [one.nodes for one in main_wait([found], (), OWNER).workloads] == [("a",), ("a",)]
+        awaited = [one.nodes for one in main_wait([found], (), OWNER).workloads if one.awaited]
+        assert awaited == [("a",), ("a",)]
         (gated,) = [kernel for kernel in found.kernels if kernel.kernel.gated]
         assert [one.nodes for one in gated_wait(gated, OWNER).workloads] == [("b",)]
+
+    def test_a_loader_that_runs_keeps_its_labels_while_its_image_is_made_again(self):
+        (found,) = manifests(module(mappings=[BUILT], devicePlugin=PLUGIN))
+        keys = dict.fromkeys([ready_label("default", "kmod"), device_plugin_ready_label("default", "kmod")], "")
+        manager = ready_label_manager(OWNER)
+        labelled = replace(node("b", "6.1.0", labels=keys), label_owners=dict.fromkeys(keys, frozenset([manager])))
+        workloads = main_wait([found], (), OWNER).workloads
+        left_alone = [one for one in workloads if not one.awaited]
+        outcomes = {one: settled_outcomes(one, None, {"b": labelled}) for one in left_alone}
+        assert [one.nodes for one in left_alone] == [("b",), ("b",)]
+        assert label_changes(manager, outcomes, [labelled]) == []
 
     def test_no_two_waits_and_no_two_stacks_share_a_field_manager(self):
         built = [
