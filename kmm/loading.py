@@ -207,6 +207,7 @@ def _files(path: str) -> Iterator[str]:
             raise ValueError(f"holds no files named {', '.join('*' + suffix for suffix in _SUFFIXES)}")
         yield from found
     elif has_magic(path) and not os.path.lexists(path):
+        _require_readable(path)
         matches = sorted(glob(path, recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
         if not matches:
             raise ValueError("matches no file")
@@ -214,6 +215,16 @@ def _files(path: str) -> Iterator[str]:
             yield from _files_below(match) if Path(match).is_dir() else (match,)
     else:
         yield path
+
+
+def _require_readable(pattern: str) -> None:
+    """Raise OSError for a folder that a glob looks into and cannot read: `glob` leaves it out in silence."""
+    parts = pattern.split("/")
+    first = next(index for index, part in enumerate(parts) if has_magic(part))
+    for index in range(first, len(parts)):
+        above = parts[: index + 1] if parts[index] == "**" else parts[:index]
+        for folder in glob("/".join([*above, ""]), recursive=True) if above else ["."]:  # noqa: PTH207
+            os.scandir(Path(folder)).close()
 
 
 def _files_below(folder: str) -> Iterator[str]:
@@ -230,9 +241,11 @@ def _files_below(folder: str) -> Iterator[str]:
             continue
         visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.endswith(_SUFFIXES) and not name.startswith("."):
-                yield str(Path(parent) / name)
+        for path in (Path(parent) / name for name in sorted(names) if not name.startswith(".")):
+            if path.is_symlink():
+                path.stat()  # a link to nothing may be a folder of Modules that is not there now
+            if path.name.endswith(_SUFFIXES):
+                yield str(path)
 
 
 def _decode(content: bytes) -> str:

@@ -179,7 +179,8 @@ def test_impossible_paths_are_problems(path):
     assert len(problems(path)) == 1
 
 
-def test_an_unreadable_subfolder_is_a_problem_not_a_shorter_list(write, tmp_path, monkeypatch):
+@pytest.mark.parametrize("pattern", ["", "*/*.yaml", "**/*.yaml", "l*/b.yaml"])
+def test_an_unreadable_subfolder_is_a_problem_not_a_shorter_list(write, tmp_path, monkeypatch, pattern):
     write(MINIMAL, "a.yaml")
     locked = write(named("b"), "locked/b.yaml").parent
     scandir = os.scandir
@@ -190,8 +191,15 @@ def test_an_unreadable_subfolder_is_a_problem_not_a_shorter_list(write, tmp_path
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)  # root, as which tests may run, can read everything
-    (problem,) = problems(tmp_path)
+    (problem,) = problems(tmp_path / pattern)
     assert (problem.file, problem.message) == (str(locked), "cannot be read: Permission denied")
+
+
+def test_a_link_to_a_folder_that_is_not_there_is_a_problem(write, tmp_path):
+    write(MINIMAL, "a.yaml")
+    (tmp_path / "site").symlink_to(tmp_path / "not-mounted")
+    (problem,) = problems(tmp_path)
+    assert (problem.file, problem.message) == (str(tmp_path / "site"), "cannot be read: No such file or directory")
 
 
 def test_warnings_do_not_stop_and_have_a_place(write):
