@@ -76,7 +76,7 @@ def test_nodes_that_come_and_go_with_a_known_kernel_change_no_daemon_set(deploym
     deployment.stack.preview("--expect-no-changes").expect()
 
 
-def test_changed_parameters_roll_the_loaders_in_place_and_name_the_nodes_beforehand(deployment):
+def test_changed_parameters_roll_the_loaders_in_place_and_preview_only_names_the_nodes(deployment):
     deployment.write()
     deployment.write("other")
     nodes = deployment.nodes.add(KERNEL, 2)
@@ -85,7 +85,9 @@ def test_changed_parameters_roll_the_loaders_in_place_and_name_the_nodes_beforeh
     deployment.write(modprobe={"parameters": ["debug=1"]})
 
     warned = f"{deployment.namespace}/kmod is unloaded and loaded again"
+    content = deployment.content()
     preview = deployment.stack.preview().expect()
+    assert deployment.content() == content
     assert any(warned in line and all(node in line for node in nodes) for line in preview.output.splitlines())
     assert object_steps(deployment.stack.up().expect()) == {("update", "DaemonSet"): 1}
 

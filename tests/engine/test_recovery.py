@@ -5,6 +5,7 @@ import pytest
 from tests.engine.deployment import KERNEL, NEXT_KERNEL, UP, Deployment, eventually, object_steps, running
 from tools.stack import Stack, kill
 
+LAST_KERNEL = "6.1.0-1"
 TAKE_OVER = "PULUMI_K8S_UPSERT_EXISTING_OBJECTS"
 
 
@@ -31,19 +32,26 @@ def assert_whole_and_destroyable(deployment, daemon_sets):
 
 
 @pytest.mark.parametrize("checkpoints", [True, False], ids=["checkpoints", "no checkpoints"])
-def test_an_engine_killed_while_it_makes_daemon_sets_leaves_no_duplicates(deployment, checkpoints):
-    names = ["one", "two"]
-    for name in names:
-        deployment.write(name, plugin=True)
+def test_an_engine_killed_in_the_middle_of_a_change_leaves_no_duplicates(deployment, checkpoints):
+    deployment.write("goes")
+    deployment.write("changes")
     deployment.nodes.add(KERNEL)
-    deployment.nodes.add(NEXT_KERNEL)
+    (moves,) = deployment.nodes.add(NEXT_KERNEL)
     if not checkpoints:
         deployment.stack.environment["PULUMI_SKIP_CHECKPOINTS"] = "true"
+    deployment.stack.up().expect()
+
+    deployment.remove("goes")
+    deployment.write("changes", modprobe={"parameters": ["debug=1"]})
+    deployment.write("comes", plugin=True)
+    deployment.cluster.nodes.set_kernel(moves, LAST_KERNEL)
     with running(deployment.stack, *UP) as up:
-        eventually(lambda: len(deployment.daemon_sets()) > 1)
+        eventually(lambda: any(module == "comes" for module, _ in deployment.daemon_sets()))
         kill(up)
     recover(deployment)
-    assert_whole_and_destroyable(deployment, {(name, kernel) for name in names for kernel in (KERNEL, NEXT_KERNEL, "")})
+    kernels = (KERNEL, LAST_KERNEL)
+    wanted = {(module, kernel) for module in ("changes", "comes") for kernel in kernels} | {("comes", "")}
+    assert_whole_and_destroyable(deployment, wanted)
 
 
 @pytest.mark.parametrize("checkpoints", [True, False], ids=["checkpoints", "no checkpoints"])
