@@ -29,6 +29,9 @@ from kmm.module_source import Source
 from kmm.plan import Plan
 from kmm.rollout import allowed_unready
 
+# Never taken for JSON: who sets the content of a kubeconfig by mistake must not find it in an error.
+_PATHS_AND_NAMES = ("kubeconfig", "context")
+
 
 def _checked_unready(text: str) -> str:
     allowed_unready(text)
@@ -104,7 +107,7 @@ def read_settings(project: str, environment: Mapping[str, str] = os.environ) -> 
     """
     given: dict[str, str] = json.loads(environment.get("PULUMI_CONFIG", "{}"))
     own = {
-        name: _parsed(text)
+        name: text if name in _PATHS_AND_NAMES else _parsed(text)
         for key, text in given.items()
         for namespace, _, name in [key.partition(":")]
         if namespace == project and text != ""
@@ -125,7 +128,10 @@ def setting_warnings(settings: Settings, plan: Plan) -> Iterator[str]:
 
 def _parsed(text: str) -> Any:  # noqa: ANN401 (pydantic judges it)
     """Arrays and objects arrive as JSON; a text stays as it is, even if it looks like a number."""
-    return json.loads(text) if text[:1] in "[{" else text
+    try:
+        return json.loads(text) if text[:1] in "[{" else text
+    except ValueError:
+        return text
 
 
 def _problem(project: str, error: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
@@ -136,6 +142,6 @@ def _problem(project: str, error: Any) -> str:  # noqa: ANN401 (pydantic's Error
     if error["type"] == "extra_forbidden":
         known = [str(field.alias) for field in Settings.model_fields.values()]
         near = get_close_matches(path, known, n=1)
-        hint = f"; did you mean {project}:{near[0]}?" if near else ""
+        hint = f"; did you mean {project}:{near[0]}?" if near else "."
         return f"{key} is not a setting{hint} Settings are: {', '.join(known)}. Remove it: pulumi config rm {key}"
     return f"{key}: {error['msg']}; given: {error['input']!r}"

@@ -376,9 +376,10 @@ class TestWhichCluster:
         with pytest.raises(ClusterError, match=r"KUBECONFIG names .*gone"):
             connect()
 
-    def test_content_instead_of_a_path_is_told_apart(self):
+    @pytest.mark.parametrize("content", ["users:\n- token: secret\n", '{"token": "secret"}'], ids=["YAML", "JSON"])
+    def test_content_instead_of_a_path_is_told_apart(self, content):
         with pytest.raises(ClusterError, match="the path of a file, not its content") as error:
-            connect("users:\n- token: secret\n")
+            connect(content)
         assert "secret" not in str(error.value)
 
     def test_an_unknown_context_lists_the_known_ones(self, write):

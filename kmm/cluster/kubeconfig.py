@@ -86,7 +86,7 @@ def resolve(kubeconfig: str | None, context: str | None) -> Access:
 
 
 def _explicit_file(kubeconfig: str) -> tuple[str, ...]:
-    if "\n" in kubeconfig:
+    if "\n" in kubeconfig or kubeconfig.startswith("{"):
         raise ClusterError("kubeconfig must be the path of a file, not its content")
     path = Path(kubeconfig).expanduser().absolute()
     if not path.exists():
