@@ -291,6 +291,15 @@ def test_a_module_that_stays_in_use_is_tried_for_again_and_then_named_with_its_u
     ] * 10
 
 
+def test_its_words_are_there_between_two_tries_and_gone_after_one_that_succeeds(sandbox):
+    heard = sandbox.root / "heard"
+    (sandbox.bin / "modprobe").write_text(f"#!/bin/sh\n[ -e {heard} ] || {{ echo is in use; exit 1; }}\n")
+    (sandbox.bin / "sleep").write_text(f"#!/bin/sh\ncp {sandbox.termination_log} {heard}\n")
+    assert sandbox.run(unload_command(modprobe())) == 0
+    assert heard.read_text().startswith(f"{UNLOAD_FAILED}is in use")
+    assert sandbox.termination_log.read_text() == ""
+
+
 def test_nothing_is_said_of_a_module_that_was_unloaded(sandbox):
     assert sandbox.run(unload_command(modprobe())) == 0
-    assert not sandbox.termination_log.exists()
+    assert sandbox.termination_log.read_text() == ""

@@ -14,8 +14,10 @@ from kmm.kernel import sysfs_module_path
 
 FIRMWARE_DIRECTORY: Final = "/var/lib/firmware"
 UNLOAD_FAILED: Final = "unload failed: "
+WAS_LOADED: Final = "is in the kernel already, and stays as it was loaded"
 GRACE_SECONDS: Final = 60  # for the pod to end: the tries below, and modprobe's own time
 
+_LAST_WORDS: Final = "/dev/termination-log"
 _UNLOAD_TRIES: Final = 10
 _UNLOAD_PAUSE: Final = 2  # seconds
 
@@ -41,14 +43,16 @@ def load_command(modprobe: Modprobe, in_tree_module_to_remove: str | None) -> li
 def unload_command(modprobe: Modprobe) -> list[str]:
     """The preStop hook: unloads, then removes the firmware files by the names that loading copied.
 
-    A module may be in use for a moment longer, so it tries for some 20 seconds. Then its words go where the pod's last
-    status has them (`UNLOAD_FAILED` and what modprobe said): Kubernetes tells nobody else, and ends the pod anyway.
+    A module may be in use for a moment longer, so it tries for some 20 seconds. After each try its words are where the
+    pod's last status has them (`UNLOAD_FAILED` and what modprobe said): Kubernetes tells nobody else, and ends the pod
+    anyway; on a node under load that is in the middle of the tries.
     """
     unload = shlex.join(["modprobe", *_unload_arguments(modprobe)])
     steps = [
-        f"tries=0; until words=$({unload} 2>&1); do tries=$((tries + 1))",
-        f"[ $tries -lt {_UNLOAD_TRIES} ] || {{ {_report_failure(modprobe)}; exit 1; }}",
+        f"tries=0; until words=$({unload} 2>&1); do {_report_failure(modprobe)}; tries=$((tries + 1))",
+        f"[ $tries -lt {_UNLOAD_TRIES} ] || exit 1",
         f"sleep {_UNLOAD_PAUSE}; done",
+        f": >{_LAST_WORDS}",
     ]
     if modprobe.firmware_path:
         steps.append(_remove_firmware(modprobe.firmware_path))
@@ -61,7 +65,7 @@ def _report_failure(modprobe: Modprobe) -> str:
     if modprobe.module_name:
         holders = shlex.quote(f"{sysfs_module_path(modprobe.module_name)}/holders")
         words += f'; printf " (used by: %s)" "$(ls {holders} 2>/dev/null | tr "\\n" " ")"'
-    return f"{{ {words}; }} >/dev/termination-log"
+    return f"{{ {words}; }} >{_LAST_WORDS}"
 
 
 def ready_command(modprobe: Modprobe) -> list[str] | None:
@@ -127,7 +131,7 @@ def _own_modules(modprobe: Modprobe) -> set[str]:
 
 def _say_if_loaded(name: str) -> str:
     """modprobe says nothing then, and does nothing: neither does this image's file count, nor its parameters."""
-    words = f"{name} is in the kernel already, and stays as it was loaded: this image and its parameters do not count"
+    words = f"{name} {WAS_LOADED}: this image and its parameters do not count"
     return f"{{ [ ! -d {shlex.quote(sysfs_module_path(name))} ] || echo {shlex.quote(words)}; }}"
 
 
