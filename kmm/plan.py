@@ -122,8 +122,12 @@ def _group_by_kernel(nodes: Iterable[Node]) -> dict[str, list[Node]]:
 
 def _is_guarded(node: Node) -> bool:
     """Whether a taint or cordon may keep Modules off the node that are not there already."""
-    in_use = node.labels.get(KERNEL_LABEL) == label_value(trim_kernel_version(node.kernel_version))
-    return not in_use and untolerated_taint(node, ()) is not None
+    return not _is_in_use(node) and untolerated_taint(node, ()) is not None
+
+
+def _is_in_use(node: Node) -> bool:
+    """Whether the node carries the label of its running kernel: Modules are there already."""
+    return node.labels.get(KERNEL_LABEL) == label_value(trim_kernel_version(node.kernel_version))
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def _used_nodes(module: Module, kernels: Mapping[str, Sequence[Node]], guarded: 
     }
     usable = {kernel: [node for node in nodes if node.name not in refused] for kernel, nodes in chosen.items()}
     # Refused nodes count here: one may carry the label of another kernel's DaemonSet.
-    obstacles = _ambiguous_kernels(kernel for kernel, nodes in chosen.items() if nodes)
+    obstacles = _ambiguous_kernels({kernel: nodes for kernel, nodes in chosen.items() if nodes})
     return _UsedNodes(module, {kernel: nodes for kernel, nodes in usable.items() if nodes}, refused, obstacles)
 
 
@@ -237,14 +241,19 @@ def _actions(resolved: ResolvedKernel, images: Images) -> tuple[Action, ...]:
     return (Action.BUILD, Action.SIGN, Action.LOAD)
 
 
-def _ambiguous_kernels(kernels: Iterable[str]) -> dict[str, str]:
+def _ambiguous_kernels(kernels: Mapping[str, Sequence[Node]]) -> dict[str, str]:
     """Kernels that cannot be told apart by their label value, each with the reason.
 
-    A kernel that is its own label value keeps it; of others that share one, the first in order does.
+    One whose nodes carry the label keeps it, as a new node must not unload modules elsewhere; else one that is its
+    own label value; else the first in order.
     """
+
+    def precedence(kernel: str) -> tuple[bool, bool, str]:
+        return (not any(map(_is_in_use, kernels[kernel])), kernel != label_value(kernel), kernel)
+
     owners: dict[str, str] = {}
     obstacles = {}
-    for kernel in sorted(kernels, key=lambda kernel: (kernel != label_value(kernel), kernel)):
+    for kernel in sorted(kernels, key=precedence):
         value = label_value(kernel)
         owner = owners.setdefault(value, kernel)
         if not value:

@@ -139,6 +139,13 @@ def test_two_kernels_of_one_label_value_are_not_both_loaded():
     assert plan.kernel_labels() == {"b": {KERNEL_LABEL: "5.10_a"}}
 
 
+def test_a_new_node_does_not_take_the_label_value_of_a_kernel_in_use():
+    plan = plan_one(module(), [node("a", "5.10+a", labels={KERNEL_LABEL: "5.10_a"}), node("b", "5.10_a")])
+    plus, underscore = plan.modules[0].kernels
+    assert plus.actions == (Action.LOAD,)
+    assert (underscore.actions, underscore.reason) == ((), "its label value 5.10_a is also that of kernel 5.10+a")
+
+
 def test_a_node_that_a_module_does_not_select_cannot_take_its_kernel_away():
     plan = plan_one(
         module(selector=WORKER | {"gpu": ""}), [node("a", "5.10+a", labels={"gpu": ""}), node("b", "5.10_a")]
