@@ -3,10 +3,13 @@ Feature Discovery is not installed. The tests label nodes as NFD would.
 """
 
 import pytest
+import yaml
 
 from kmm.names import NFD_KERNEL_LABEL, loaded_label
+from tests.engine.accounts import Account
 from tests.engine.deployment import KERNEL, eventually, object_steps
 from tools.api import ApiError
+from tools.bootstrap import CHECKOUT
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 RULES = "/apis/nfd.k8s-sigs.io/v1alpha1/nodefeaturerules"
@@ -34,6 +37,22 @@ RULE = {
     "properties": {"name": TEXT, "labels": TEXTS, "matchFeatures": {"type": "array", "items": FEATURE}},
 }
 SPEC = {"type": "object", "required": ["rules"], "properties": {"rules": {"type": "array", "items": RULE}}}
+
+
+@pytest.fixture
+def act_as(deployment, cluster, tmp_path):
+    """Makes the stack act with the rights of a role in deploy/rbac."""
+    accounts = {}
+
+    def configure(role):
+        if role not in accounts:
+            rules = yaml.safe_load((CHECKOUT / f"deploy/rbac/{role}.yaml").read_text())["rules"]
+            accounts[role] = Account(cluster, deployment.namespace, role, rules)
+        deployment.stack.config["kmm:kubeconfig"] = accounts[role].write_kubeconfig(tmp_path / "account")
+
+    yield configure
+    for account in accounts.values():
+        account.forget()
 
 
 @pytest.fixture
@@ -71,17 +90,19 @@ def test_without_nfd_a_preview_ends_with_what_is_missing(deployment):
     assert not object_steps(preview)
 
 
-def test_a_preview_names_nodes_where_nfd_and_pods_disagree(deployment, nfd):
+def test_a_preview_names_nodes_where_nfd_and_pods_disagree(deployment, nfd, act_as):
     deployment.write("kmod")
     deployment.write("other")
     (node,) = deployment.nodes.add(KERNEL)
     (left,) = deployment.nodes.add(KERNEL)
     label(deployment, left, {"kmm.test/name": "none"})
+    act_as("up")
     deployment.stack.up().expect()
     deployment.stack.config["kmm:audit"] = "nfd"
     assert " in the kernel" not in deployment.stack.up().expect().output, "judged before NFD had a rule"
     (rule,) = deployment.list(RULES)
     assert len(rule["spec"]["rules"]) == 2
+    act_as("preview")
     deployment.stack.preview("--refresh", "--expect-no-changes").expect()
 
     seen = {NFD_KERNEL_LABEL: KERNEL}
@@ -94,6 +115,7 @@ def test_a_preview_names_nodes_where_nfd_and_pods_disagree(deployment, nfd):
     assert f"{deployment.namespace}/kmod: on nodes {node}, kmod is not in the kernel" in told
     assert f"{deployment.namespace}/other: on nodes" not in told
 
+    act_as("up")
     del deployment.stack.config["kmm:audit"]
     assert deployment.stack.up().expect().changes == {"delete": 1}
     assert deployment.list(RULES) == []
