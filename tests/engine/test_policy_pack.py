@@ -87,8 +87,15 @@ def test_a_builder_from_elsewhere_is_refused(deployment, judge):
     judge(allowed_registries={"registries": ["registry.example", builder.partition(":")[0]]}).expect()
 
 
-def test_a_rule_can_be_made_advisory(deployment, judge):
-    deployment.write(plugin=True)
+def test_a_rule_can_be_made_advisory_and_variables_can_name_the_pack(deployment, pack, tmp_path):
+    deployment.write(plugin=True, container={"containerImage": "registry.example/kmod:v1"})
     deployment.nodes.add(KERNEL)
-    result = judge(approved_device_plugins="advisory").expect()
+    settings = tmp_path / "policies.json"
+    settings.write_text(json.dumps({"approved-device-plugins": "advisory", "fixed-images": "disabled"}))
+    deployment.stack.environment |= {
+        "PULUMI_OPTION_POLICY_PACK": str(pack),
+        "PULUMI_OPTION_POLICY_PACK_CONFIG": str(settings),
+    }
+    result = deployment.stack.preview().expect()
     assert "[advisory]" in result.output
+    assert "fixed-images" not in result.output
