@@ -160,6 +160,14 @@ class _Declaration:
         for change in changes:
             if change.kind is not Kind.LOAD and change.nodes:
                 pulumi.log.warn(str(change))
+        # A loader whose image is still to be made changes only if that succeeds: nothing leaves for it beforehand.
+        gated = {
+            (module.plan.module.key, one.loader["metadata"]["name"])
+            for module in modules
+            for one in module.kernels
+            if one.kernel.gated
+        }
+        changes = tuple(change for change in changes if (change.module, change.daemon_set) not in gated)
         return Departures(
             "departures",
             {
