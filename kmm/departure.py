@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 from kmm.errors import ClusterError
 from kmm.label_ownership import owned_labels
-from kmm.manifests.modprobe import UNLOAD_FAILED
+from kmm.manifests.modprobe import UNLOAD_FAILED, WAS_LOADED
 from kmm.modprobe_words import explain
 from kmm.names import ROLE_DEVICE_PLUGIN, ROLE_MODULE_LOADER
 from kmm.nodes import LabelChange
-from kmm.rollout import lost
+from kmm.rollout import Workload, lost
 from kmm.workloads import Pod
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _GONE_WITHIN: Final = 600  # seconds for pods to end
 _PAUSE: Final = 0.5
 _PAUSE_AFTER_ERROR: Final = 15
 _SHOWN: Final = 10
+_LOG_LINES: Final = 100
 
 Labels = dict[str, list[str]]  # label keys by node name
 
@@ -49,8 +50,8 @@ class FinalWords:
         if len(self.failed) > _SHOWN:
             lines.append(f"  and {len(self.failed) - _SHOWN} more")
         lines += [
-            "  End what uses it. Then, where a loader of it runs, delete its pod: it unloads once more, and the next",
-            "  pod loads what is wanted. Elsewhere run `modprobe -r` on the node, or reboot it.",
+            "  End what uses it, then run `pulumi up`: where a loader of it runs, it is unloaded and loaded again.",
+            "  Elsewhere run `modprobe -r` on the node, or reboot it.",
         ]
         return "\n".join(lines) if self.failed else ""
 
@@ -117,6 +118,42 @@ def remove_daemon_sets(cluster: "Cluster", names: Iterable[str]) -> None:
             cluster.delete_daemon_set(one.namespace, one.name)
         if leaving:
             _await_no_pods(cluster, role, lambda pod: _owner(pod) in wanted)
+
+
+def reload_stale(cluster: "Cluster", manager: str, loaders: Iterable[Workload]) -> None:
+    """End Ready pods of these loaders that found their module in the kernel: they unload it, and the next ones load.
+
+    For loaders whose change did not end well: in such a run a module in use stays as an earlier pod had loaded it,
+    and afterwards only the log of the pod tells. `manager` is that of the ready labels.
+    """
+    by_name = {f"{one.namespace}/{one.name}": one for one in loaders}
+    live = cluster.daemon_sets() if by_name else ()
+    unloading = by_name.keys() & {f"{one.namespace}/{one.name}" for one in live if one.unloads}
+    pods = cluster.pods(ROLE_MODULE_LOADER) if unloading else ()
+    stale = [pod for pod in pods if _owner(pod) in unloading and pod.ready and _found_module(cluster, pod)]
+    release: Labels = {}
+    for pod in stale:
+        loader = by_name[_owner(pod)]
+        say(f"{loader.module} is unloaded and loaded again on {pod.node}: an earlier run could not")
+        release.setdefault(pod.node, []).append(loader.label)
+    if not stale:
+        return
+    modules = {by_name[_owner(pod)].module for pod in stale}
+    plugins = [one for one in live if one.role == ROLE_DEVICE_PLUGIN and one.module in modules]
+    release_labels(cluster, manager, release)
+    await_device_plugins(cluster, (f"{one.namespace}/{one.name}" for one in plugins), release)
+    for pod in stale:
+        cluster.delete_pod(pod.namespace, pod.name)
+    names = {(pod.namespace, pod.name) for pod in stale}
+    _await_no_pods(cluster, ROLE_MODULE_LOADER, lambda pod: (pod.namespace, pod.name) in names)
+
+
+def _found_module(cluster: "Cluster", pod: Pod) -> bool:
+    try:
+        return WAS_LOADED in cluster.log(pod, _LOG_LINES)
+    except ClusterError as error:
+        say(f"warning: {pod.node}: the module may be as an earlier loader left it; its log cannot be read: {error}")
+        return False
 
 
 def say(text: str) -> None:

@@ -175,6 +175,10 @@ class Cluster:
         lines = self._connection.watch("/api/v1/pods", query, seconds)
         yield from (parse_pod_event(line) for line in lines if line.strip())
 
+    def delete_pod(self, namespace: str, name: str) -> None:
+        """Begin to delete a pod: it goes when its containers have ended, preStop hooks first."""
+        self._connection.delete(f"/api/v1/namespaces/{namespace}/pods/{name}")
+
     def delete_daemon_set(self, namespace: str, name: str) -> None:
         """Begin to delete a DaemonSet: it goes when its pods have ended."""
         self._connection.delete(f"/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}")

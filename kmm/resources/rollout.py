@@ -4,12 +4,13 @@ It depends on no loader whose image is still to be built: one slow build would h
 loader gets a Rollout of its own in that run, and joins the others in the next.
 """
 
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
-from kmm.departure import final_words, remove_daemon_sets, say
+from kmm.departure import final_words, reload_stale, remove_daemon_sets, say
 from kmm.errors import ClusterError
 from kmm.resources.cluster_provider import ClusterProvider, give_up_labels
 from kmm.rollout import Workload, allowed_unready
@@ -50,9 +51,9 @@ class RolloutProvider(ClusterProvider):
         self._wait(props)
         return self.created(props)
 
-    def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
-        """Wait and label."""
-        self._wait(news)
+    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
+        """Wait and label. The state is that of the last run which ended well."""
+        self._wait(news, _changed(olds, news))
         return UpdateResult(dict(news))
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:
@@ -68,14 +69,26 @@ class RolloutProvider(ClusterProvider):
         if report := words.report():
             say(f"warning: {report}")
 
-    def _wait(self, props: dict[str, Any]) -> None:
-        workloads = [Workload(**fields | {"nodes": tuple(fields["nodes"])}) for fields in props["workloads"]]
+    def _wait(self, props: dict[str, Any], changed: Sequence[Workload] = ()) -> None:
+        workloads = _workloads(props)
         patience = Patience(props["timeout"], allowed_unready(props["max_unready"]))
         cluster = self.connect(props)
         with final_words(cluster, _daemon_sets(props), props["listen_from"]) as words:
+            if not props["listen_from"]:  # nothing was to leave: what changed did so in an earlier run, which failed
+                reload_stale(cluster, props["manager"], changed)
             RolloutWait(cluster, props["manager"], workloads).run(patience)
         if reports := [report for report in (props["unload_report"], words.report()) if report]:
             raise ClusterError("\n".join(reports))
+
+
+def _workloads(props: dict[str, Any]) -> list[Workload]:
+    return [Workload(**fields | {"nodes": tuple(fields["nodes"])}) for fields in props["workloads"]]
+
+
+def _changed(olds: dict[str, Any], news: dict[str, Any]) -> list[Workload]:
+    """Workloads that have another pod template than before; new ones are none of them."""
+    former = {(one.namespace, one.name): one.template_hash for one in _workloads(olds)}
+    return [one for one in _workloads(news) if former.get((one.namespace, one.name)) not in (None, one.template_hash)]
 
 
 def _daemon_sets(props: dict[str, Any]) -> list[str]:

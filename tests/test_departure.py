@@ -1,0 +1,87 @@
+"""Guards against a module that stays as an earlier loader left it, and against unloading one that nobody asked to.
+
+The order of calls matters, which a real cluster shows only as a race: the cluster here records.
+"""
+
+import pytest
+
+from kmm.departure import reload_stale
+from kmm.errors import ClusterError
+from kmm.manifests.modprobe import WAS_LOADED
+from kmm.names import MODULE_NAME_LABEL, ROLE_DEVICE_PLUGIN, ROLE_LABEL, ROLE_MODULE_LOADER
+from kmm.nodes import Node
+from kmm.rollout import Workload
+from kmm.workloads import DaemonSet, Pod
+
+LABEL = "kmm.node.kubernetes.io/default.kmod.ready"
+LOADER = Workload("default/kmod", "default", "kmod", ROLE_MODULE_LOADER, "new", LABEL, ("a", "b"))
+
+
+class RecordingCluster:
+    """Two Ready loader pods, one with a log that says its module was there; records what is done."""
+
+    def __init__(self, *, unloads=True, logs=None):
+        self.done = []
+        self.logs = logs or {"kmod-a": f"kmod {WAS_LOADED}: …", "kmod-b": "insmod kmod.ko"}
+        self._unloads = unloads
+        self._pods = {name: Pod("default", name, name[-1], "kmod", ready=True) for name in self.logs}
+
+    def daemon_sets(self):
+        labels = {MODULE_NAME_LABEL: "kmod"}
+        return (
+            DaemonSet("default", "kmod", labels | {ROLE_LABEL: ROLE_MODULE_LOADER}, unloads=self._unloads),
+            DaemonSet("default", "plugin", labels | {ROLE_LABEL: ROLE_DEVICE_PLUGIN}),
+        )
+
+    def pods(self, role):
+        self.done.append(f"list {role}s")
+        return tuple(self._pods.values()) if role == ROLE_MODULE_LOADER else ()
+
+    def nodes(self):
+        owners = {LABEL: frozenset({"stack.ready"})}
+        return tuple(Node(name, name, labels={LABEL: ""}, label_owners=owners) for name in "ab")
+
+    def apply_node_labels(self, changes, manager):
+        self.done += [f"labels {change.node}" for change in changes]
+
+    def log(self, pod, lines):
+        if isinstance(self.logs[pod.name], Exception):
+            raise self.logs[pod.name]
+        return self.logs[pod.name]
+
+    def delete_pod(self, namespace, name):
+        self.done.append(f"delete {name}")
+        del self._pods[name]
+
+
+def test_only_the_pod_that_found_its_module_goes_after_label_and_device_plugin(capsys):
+    cluster = RecordingCluster()
+    reload_stale(cluster, "stack.ready", [LOADER])
+    assert cluster.done == [
+        "list module-loaders",
+        "labels a",
+        "list device-plugins",
+        "delete kmod-a",
+        "list module-loaders",
+    ]
+    assert "default/kmod is unloaded and loaded again on a: an earlier run could not" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cluster", "loaders"),
+    [
+        pytest.param(RecordingCluster(), [], id="nothing changed"),
+        pytest.param(RecordingCluster(unloads=False), [LOADER], id="unload policy Never"),
+        pytest.param(RecordingCluster(logs={"kmod-b": "insmod kmod.ko"}), [LOADER], id="all were loaded anew"),
+    ],
+)
+def test_nothing_else_is_touched(cluster, loaders):
+    reload_stale(cluster, "stack.ready", loaders)
+    assert not [one for one in cluster.done if not one.startswith("list")]
+
+
+def test_a_log_that_cannot_be_read_is_a_warning_and_unloads_nothing(capsys):
+    cluster = RecordingCluster(logs={"kmod-a": ClusterError("no route to the kubelet")})
+    reload_stale(cluster, "stack.ready", [LOADER])
+    assert cluster.done == ["list module-loaders"]
+    assert "warning: a: the module may be as an earlier loader left it" in capsys.readouterr().err
