@@ -124,13 +124,15 @@ def reload_stale(cluster: "Cluster", manager: str, loaders: Iterable[Workload]) 
     """End Ready pods of these loaders that found their module in the kernel: they unload it, and the next ones load.
 
     For loaders whose change did not end well: in such a run a module in use stays as an earlier pod had loaded it,
-    and afterwards only the log of the pod tells. `manager` is that of the ready labels.
+    and afterwards only the log of the pod tells. `manager` is that of the ready labels. A container that started again
+    finds the module that it loaded itself: its pod stays.
     """
     by_name = {f"{one.namespace}/{one.name}": one for one in loaders}
     live = cluster.daemon_sets() if by_name else ()
     unloading = by_name.keys() & {f"{one.namespace}/{one.name}" for one in live if one.unloads}
     pods = cluster.pods(ROLE_MODULE_LOADER) if unloading else ()
-    stale = [pod for pod in pods if _owner(pod) in unloading and pod.ready and _found_module(cluster, pod)]
+    first = [pod for pod in pods if _owner(pod) in unloading and pod.ready and not pod.restarts]
+    stale = [pod for pod in first if _found_module(cluster, pod)]
     release: Labels = {}
     for pod in stale:
         loader = by_name[_owner(pod)]

@@ -20,11 +20,11 @@ LOADER = Workload("default/kmod", "default", "kmod", ROLE_MODULE_LOADER, "new", 
 class RecordingCluster:
     """Two Ready loader pods, one with a log that says its module was there; records what is done."""
 
-    def __init__(self, *, unloads=True, logs=None):
+    def __init__(self, *, unloads=True, logs=None, restarts=0):
         self.done = []
         self.logs = logs or {"kmod-a": f"kmod {WAS_LOADED}: …", "kmod-b": "insmod kmod.ko"}
         self._unloads = unloads
-        self._pods = {name: Pod("default", name, name[-1], "kmod", ready=True) for name in self.logs}
+        self._pods = {name: Pod("default", name, name[-1], "kmod", ready=True, restarts=restarts) for name in self.logs}
 
     def daemon_sets(self):
         labels = {MODULE_NAME_LABEL: "kmod"}
@@ -72,6 +72,7 @@ def test_only_the_pod_that_found_its_module_goes_after_label_and_device_plugin(c
     [
         pytest.param(RecordingCluster(), [], id="nothing changed"),
         pytest.param(RecordingCluster(unloads=False), [LOADER], id="unload policy Never"),
+        pytest.param(RecordingCluster(restarts=1), [LOADER], id="its own module, after a restart"),
         pytest.param(RecordingCluster(logs={"kmod-b": "insmod kmod.ko"}), [LOADER], id="all were loaded anew"),
     ],
 )
