@@ -71,7 +71,6 @@ def test_a_pod_loads_the_built_module_and_unloads_it(virtual_machine, workloads,
 
 def test_the_virtual_machine_boots_the_kernel_it_is_told(site, virtual_machine):
     kernel = virtual_machine.kernels[1]
-    virtual_machine.shut_down()
     site.boot(virtual_machine, kernel, "module.sig_enforce=1")
     node = site.cluster.api.request("GET", f"/api/v1/nodes/{virtual_machine.name}")
     assert node["status"]["nodeInfo"]["kernelVersion"] == kernel

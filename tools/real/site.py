@@ -77,7 +77,12 @@ class Site:
         return machine
 
     def boot(self, machine: VirtualMachine, kernel: str, *kernel_options: str) -> None:
-        """Power the VM on with one of its kernels and wait until the node is Ready in this very boot."""
+        """Power the VM on with one of its kernels and wait until the node is Ready in this very boot.
+
+        One that runs is shut down before.
+        """
+        if machine.booted:
+            machine.shut_down()
         machine.power_on(kernel, kernel_options)
         self.wait_until_ready(machine.name, machine.boot_id)
 

@@ -43,6 +43,7 @@ class VirtualMachine:
         self._tools = tools
         self._process: subprocess.Popen[bytes] | None = None
         self.agent = GuestAgent(folder / "agent.sock")
+        self.booted: tuple[str, ...] = ()  # kernel and its options; empty while the power is off
 
     def make_disk(self, kubeconfig: Path, api_server_port: int, images: Sequence[str]) -> None:
         """Make a new disk with `images` on it, whose kubelet joins the API server on this machine's loopback."""
@@ -72,6 +73,7 @@ class VirtualMachine:
                 stderr=log,
                 start_new_session=True,
             )
+        self.booted = (kernel, *kernel_options)
         deadline = time.monotonic() + _BOOT_WITHIN_SECONDS
         while not self.agent.is_up():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -85,6 +87,7 @@ class VirtualMachine:
             self._process.kill()
             self._process.wait()
             self._process = None
+            self.booted = ()
 
     def shut_down(self) -> None:
         """Write everything to the disk, then power off; pods are not asked, as in any reboot by hand."""
