@@ -6,6 +6,7 @@
 - `virtual_machine`: a node on Debian's kernel; `run`, `loaded_modules()`, `parameter()` and `kernel_log()` are the
   kernel's own word, without Kubernetes; `site.boot` boots one of `kernels` (`tools.real.virtual_machine`)
 - `workloads`: creates objects in the test's namespace and waits for them (`workloads.Workloads`)
+- `sample`: a Pulumi stack with Modules of the sample, for the virtual machine on its first kernel (`sample.Sample`)
 
 One image name works everywhere: `tools.real.network.REGISTRY/NAME`, plain HTTP.
 """
@@ -13,13 +14,18 @@ One image name works everywhere: `tools.real.network.REGISTRY/NAME`, plain HTTP.
 from pathlib import Path
 
 import pytest
+from sample import Sample
 from workloads import Workloads
 
+from tests.conftest import OwnNodes
+from tests.engine.deployment import Deployment
 from tools.bootstrap import PINS, BootstrapError, ensure
 from tools.cluster import EmbeddedClusterError
+from tools.real.network import REGISTRY
 from tools.real.packages import RealNodesError
 from tools.real.site import Site
 from tools.registry import RegistryStartError
+from tools.stack import Stack
 
 _FOLDER = Path(__file__).parent
 
@@ -78,3 +84,34 @@ def virtual_machine(site):
 def workloads(cluster, tools, namespace):
     """Objects in the test's namespace."""
     return Workloads(cluster, tools, namespace)
+
+
+@pytest.fixture
+def stock_kernel(site, virtual_machine):
+    """The virtual machine on its first kernel, without options of a test's own; its release."""
+    kernel = virtual_machine.kernels[0]
+    if virtual_machine.booted != (kernel,):
+        site.boot(virtual_machine, kernel)
+    return kernel
+
+
+@pytest.fixture(scope="session")
+def samples(site, tools, kubelet_node, virtual_machine, tmp_path_factory):
+    """A stack for Modules of the sample, destroyed at the end of the session."""
+    namespace, folder = "sample", tmp_path_factory.mktemp("sample")
+    site.cluster.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    stack = Stack(folder / "stack", tools)
+    stack.config["kmm:kubeconfig"] = str(site.cluster.kubeconfig)
+    nodes = OwnNodes(site.cluster, namespace, [virtual_machine.name])
+    deployment = Deployment(stack, site.cluster, namespace, nodes, folder / "modules")
+    yield Sample(deployment, virtual_machine, f"{REGISTRY}/{namespace}")
+    stack.destroy().expect()
+    assert deployment.is_gone()
+
+
+@pytest.fixture
+def sample(samples, stock_kernel):
+    """Modules of the sample on the stock kernel: none yet, what an earlier test deployed may be there still."""
+    samples.clear()
+    samples.begin()
+    return samples

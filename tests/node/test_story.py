@@ -1,0 +1,115 @@
+"""Guards what users have this program for, by the kernel's own word: `up` ends with the modules in the kernel.
+
+Against images that the kernel refuses, a change that loads before it unloads, that unloads twice or not at all, and a
+run that says other things than the kernel does. The first test sees the first two runs of the stack, which all tests
+share: building and pulling the image takes longest.
+"""
+
+import pytest
+from sample import SIGNER
+
+from kmm.names import ROLE_DEVICE_PLUGIN
+from tests.engine.deployment import Object, eventually, object_steps
+
+NEVER = {"kmm.sigs.x-k8s.io/unload-policy": "Never"}
+KERNEL_LABEL = "kernel-version.full"
+
+
+@pytest.fixture
+def loaded(sample):
+    """The sample, loaded."""
+    sample.write()
+    sample.up()
+    sample.begin()
+    return sample
+
+
+def uids(pods: list[Object]) -> list[str]:
+    return [pod["metadata"]["uid"] for pod in pods]
+
+
+def test_one_up_builds_signs_and_loads_and_the_next_only_clears_the_jobs_away(sample, stock_kernel):
+    sample.write(plugin=True)
+    up = sample.up()
+    assert object_steps(up)["create", "Job"] == 2
+    assert sample.tags() >= {stock_kernel}
+    assert sample.loaded()
+    assert sample.kernel_words() == ["hello"]
+    assert sample.greeting() == "hello"
+    assert "kmm_sample: firmware kmm_sample.bin: 43 bytes" in sample.machine.kernel_log()
+    assert sample.signers() == {SIGNER}
+    assert {KERNEL_LABEL, "sample.sample.ready"} <= sample.labels()
+    eventually(lambda: sample.allocatable().get(sample.resource) == "2")
+
+    pods = uids(sample.deployment.pods())  # and the plugin's, for which a run that builds does not wait
+    assert object_steps(sample.up()) == {("delete", "Job"): 2}
+    assert sample.up().changes == {}
+    assert uids(sample.deployment.pods()) == pods
+    assert sample.kernel_words() == ["hello"]
+    assert sample.labels() == {KERNEL_LABEL, "sample.sample.ready", "sample.sample.device-plugin-ready"}
+
+
+def test_a_changed_parameter_unloads_and_loads_once_while_the_device_plugin_is_away(sample):
+    sample.write(plugin=True)
+    sample.up()
+    sample.begin()
+    plugin = uids(sample.deployment.pods(ROLE_DEVICE_PLUGIN))
+    sample.write(plugin=True, greeting="changed")
+    assert object_steps(sample.up()) == {("update", "DaemonSet"): 1}
+    assert sample.kernel_words() == ["unloaded", "changed"]
+    assert sample.greeting() == "changed"
+    assert uids(sample.deployment.pods(ROLE_DEVICE_PLUGIN)) != plugin
+
+
+def test_a_module_in_use_stays_is_reported_and_is_reloaded_by_an_up_after_its_user_ended(loaded):
+    loaded.write(greeting="changed")
+    with loaded.open_device():
+        output = loaded.up(exit_code=1).output
+        assert "could not be unloaded and is in the kernel as it was before" in output
+        assert "Module kmm_sample is in use" in output
+        assert "Traceback" not in output
+        assert loaded.kernel_words() == []
+        assert loaded.greeting() == "hello"
+
+    output = loaded.up().output
+    assert "unloaded and loaded again on virtual-machine: an earlier run could not" in output
+    assert loaded.kernel_words() == ["unloaded", "changed"]
+    assert loaded.up().changes == {}
+
+
+def test_a_renamed_module_is_unloaded_before_it_is_loaded_under_its_new_name(loaded):
+    loaded.deployment.remove("sample")
+    loaded.write("renamed", greeting="renamed")
+    loaded.up()
+    assert loaded.kernel_words() == ["unloaded", "renamed"]
+    assert loaded.labels() == {KERNEL_LABEL, "sample.renamed.ready"}
+
+
+def test_a_module_that_must_never_be_unloaded_stays_in_the_kernel_when_it_is_removed(loaded):
+    loaded.deployment.remove("sample")
+    loaded.write("stays", greeting="stays", annotations=NEVER)
+    loaded.up()
+    assert loaded.kernel_words() == ["unloaded", "stays"]
+
+    loaded.write("stays", greeting="other", annotations=NEVER)
+    assert "stays in the kernel as it is, because its unload policy is Never" in loaded.up().output
+    assert loaded.greeting() == "stays"
+
+    loaded.deployment.remove("stays")
+    loaded.write_idle()
+    loaded.up()
+    assert loaded.kernel_words() == ["unloaded", "stays"]
+    assert not loaded.labels()
+    loaded.machine.run("rmmod kmm_sample kmm_sample_base")
+
+
+def test_a_removed_module_leaves_nothing_behind_and_takes_nothing_else(loaded):
+    loaded.machine.run("touch /var/lib/firmware/of-another")
+    loaded.deployment.remove("sample")
+    loaded.write_idle()
+    loaded.up()
+    assert loaded.kernel_words() == ["unloaded"]
+    assert not loaded.loaded()
+    assert loaded.machine.run("ls /var/lib/firmware") == "of-another\n"
+    assert not loaded.labels()
+    assert not loaded.deployment.pods()
