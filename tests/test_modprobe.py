@@ -261,6 +261,7 @@ def test_firmware_is_there_before_modprobe_runs(sandbox):
 
 
 def test_firmware_stays_while_the_module_does(sandbox):
+    sandbox.folder("sys/module/kmod")
     (sandbox.folder("firmware") / "a.bin").write_text("")
     (sandbox.firmware / "a.bin").write_text("")
     assert sandbox.run(unload_command(modprobe(firmwarePath=f"{sandbox.root}/firmware")), modprobe_status=1) == 1
@@ -291,7 +292,16 @@ def test_a_module_that_stays_in_use_is_tried_for_again_and_then_named_with_its_u
     ] * 10
 
 
+def test_a_module_that_is_not_in_the_kernel_any_more_did_not_fail_to_unload(sandbox):
+    (sandbox.folder("firmware") / "a.bin").write_text("")
+    (sandbox.firmware / "a.bin").write_text("")
+    assert sandbox.run(unload_command(modprobe(firmwarePath=f"{sandbox.root}/firmware")), modprobe_status=1) == 0
+    assert sandbox.termination_log.read_text() == ""
+    assert sandbox.files() == []
+
+
 def test_its_words_are_there_between_two_tries_and_gone_after_one_that_succeeds(sandbox):
+    sandbox.folder("sys/module/kmod")
     heard = sandbox.root / "heard"
     (sandbox.bin / "modprobe").write_text(f"#!/bin/sh\n[ -e {heard} ] || {{ echo is in use; exit 1; }}\n")
     (sandbox.bin / "sleep").write_text(f"#!/bin/sh\ncp {sandbox.termination_log} {heard}\n")

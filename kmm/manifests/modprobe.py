@@ -45,11 +45,13 @@ def unload_command(modprobe: Modprobe) -> list[str]:
 
     A module may be in use for a moment longer, so it tries for some 20 seconds. After each try its words are where the
     pod's last status has them (`UNLOAD_FAILED` and what modprobe said): Kubernetes tells nobody else, and ends the pod
-    anyway; on a node under load that is in the middle of the tries.
+    anyway; on a node under load that is in the middle of the tries. After a reboot into another kernel modprobe knows
+    no such module, and the kernel has none: nothing failed.
     """
     unload = shlex.join(["modprobe", *_unload_arguments(modprobe)])
     steps = [
-        f"tries=0; until words=$({unload} 2>&1); do {_report_failure(modprobe)}; tries=$((tries + 1))",
+        f"tries=0; until words=$({unload} 2>&1){_or_is_gone(modprobe)}",
+        f"do {_report_failure(modprobe)}; tries=$((tries + 1))",
         f"[ $tries -lt {_UNLOAD_TRIES} ] || exit 1",
         f"sleep {_UNLOAD_PAUSE}; done",
         f": >{_LAST_WORDS}",
@@ -57,6 +59,12 @@ def unload_command(modprobe: Modprobe) -> list[str]:
     if modprobe.firmware_path:
         steps.append(_remove_firmware(modprobe.firmware_path))
     return _shell("; ".join(steps))
+
+
+def _or_is_gone(modprobe: Modprobe) -> str:
+    if not modprobe.module_name:
+        return ""
+    return f" || [ ! -d {shlex.quote(sysfs_module_path(modprobe.module_name))} ]"
 
 
 def _report_failure(modprobe: Modprobe) -> str:
