@@ -1,0 +1,69 @@
+"""Guards against what breaks while `up` runs: each fault ends with words, the next `up` repairs it, and none unloads.
+
+Against a program that takes what it can't see for what is not there.
+"""
+
+import pytest
+
+from tests.engine.deployment import UP, eventually, finish, running
+
+
+@pytest.fixture
+def loaded(sample):
+    """The sample, loaded."""
+    sample.write()
+    sample.up()
+    sample.begin()
+    return sample
+
+
+def changed_once(sample):
+    return sample.kernel_words() == ["unloaded", "changed"]
+
+
+def test_without_its_registry_an_up_stops_before_it_changes_anything(loaded, site):
+    site.registry.stop()
+    try:
+        loaded.write(greeting="changed")
+        output = loaded.up(exit_code=255).output
+    finally:
+        site.registry.start()
+    assert loaded.repository in output
+    assert "Traceback" not in output
+    assert loaded.kernel_words() == []
+    loaded.up()
+    assert changed_once(loaded)
+
+
+def test_a_kubelet_that_starts_again_during_the_rollout_delays_it_and_no_more(loaded):
+    loaded.write(greeting="changed")
+    with running(loaded.stack, *UP) as up:
+        eventually(lambda: "unloaded" in loaded.kernel_words(), 120)
+        loaded.machine.run("kill $(pidof kubelet)")
+        finish(up, within=300)
+    assert changed_once(loaded)
+
+
+def test_an_api_server_that_starts_again_during_the_rollout_leaves_it_to_the_next_up(loaded, site):
+    loaded.write(greeting="changed")
+    with running(loaded.stack, *UP) as up:
+        eventually(lambda: "unloaded" in loaded.kernel_words(), 120)
+        site.cluster._end_processes()
+        site.cluster.start()
+        output, _ = up.communicate(timeout=300)
+    assert "Traceback" not in output
+    loaded.up()
+    assert changed_once(loaded)
+
+
+def test_a_node_without_power_during_the_rollout_is_loaded_by_the_next_up(loaded, site):
+    loaded.write(greeting="changed")
+    kernel = loaded.machine.booted[0]
+    with running(loaded.stack, *UP) as up:
+        eventually(lambda: "unloaded" in loaded.kernel_words(), 120)
+        loaded.machine.power_off()
+        output, _ = up.communicate(timeout=300)
+    assert "Traceback" not in output
+    site.boot(loaded.machine, kernel)
+    loaded.up()
+    assert loaded.kernel_words() == ["changed"]

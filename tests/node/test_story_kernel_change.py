@@ -1,0 +1,80 @@
+"""Guards nodes that come back with another kernel, or with one that takes no module it can't trust.
+
+Against images that are built too late or twice, a loader of a kernel that is gone, words that leave the reader alone
+with modprobe's, and a device plugin that runs without its module. Each test begins with the kernel that runs.
+"""
+
+import pytest
+
+from kmm.names import ROLE_DEVICE_PLUGIN
+from tests.engine.deployment import object_steps
+
+ONE_FOR_THE_OTHER = {("create", "DaemonSet"): 1, ("delete", "DaemonSet"): 1}
+
+
+@pytest.fixture
+def sample(samples, site):
+    """Modules of the sample, on whatever kernel runs."""
+    if not samples.machine.booted:
+        site.boot(samples.machine, samples.machine.kernels[0])
+    samples.clear()
+    samples.begin()
+    return samples
+
+
+@pytest.fixture
+def other_kernel(sample):
+    """The kernel that does not run."""
+    (other,) = set(sample.machine.kernels) - set(sample.machine.booted)
+    return other
+
+
+def test_an_up_after_the_reboot_builds_for_the_new_kernel_and_drops_the_old_loader(sample, site, other_kernel):
+    sample.write()
+    sample.up()
+    site.boot(sample.machine, other_kernel)
+    assert object_steps(sample.up()) == ONE_FOR_THE_OTHER | {("create", "Job"): 2}
+    assert sample.loaded()
+    assert sample.kernel_words() == ["hello"]
+    assert sample.deployment.labels(sample.machine.name)["kernel-version.full"] == other_kernel.replace("+", "_")
+    assert object_steps(sample.up()) == {("delete", "Job"): 2}
+
+
+def test_with_the_kernel_named_beforehand_nothing_is_built_after_the_reboot(sample, site, other_kernel):
+    sample.write()
+    sample.up()
+    sample.write(image_of={other_kernel: "made-beforehand"})
+    sample.stack.config["kmm:futureKernels"] = [other_kernel]
+    assert object_steps(sample.up()) == {("create", "Job"): 2}
+    assert "made-beforehand" in sample.tags()
+    assert object_steps(sample.up()) == {("delete", "Job"): 2}
+    assert sample.kernel_words() in ([], ["hello"])
+
+    site.boot(sample.machine, other_kernel)
+    assert object_steps(sample.up()) == ONE_FOR_THE_OTHER
+    assert sample.loaded()
+    assert sample.kernel_words() == ["hello"]
+    del sample.stack.config["kmm:futureKernels"]
+
+
+def test_a_module_that_the_kernel_does_not_trust_is_refused_in_plain_words(sample, site):
+    kernel = sample.machine.booted[0]
+    sample.write(plugin=True)
+    sample.up()
+    sample.up()
+    site.boot(sample.machine, kernel, "module.sig_enforce=1")
+    assert not sample.loaded()
+    (plugin,) = sample.deployment.pods(ROLE_DEVICE_PLUGIN)
+    assert not any(one["ready"] for one in plugin["status"].get("containerStatuses", []))
+
+    refused = "Key was rejected by service"
+    means = "The kernel only takes modules signed with a key that it trusts"
+    for say in (
+        lambda: sample.up(exit_code=1).output,
+        lambda: sample.kmm("status", "-o", "json", code=3),
+        lambda: sample.kmm("explain", "sample", "-o", "json"),
+    ):
+        words = say()
+        assert refused in words
+        assert means in words
+    assert sample.labels() == {"kernel-version.full"}
