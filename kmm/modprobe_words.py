@@ -88,3 +88,15 @@ _MEANINGS: Final = tuple(
 def explain(words: str) -> str | None:
     """What the last words of a loader usually mean and what to do, None when nothing is known about them."""
     return next((meaning for pattern, meaning in _MEANINGS if pattern.search(words)), None)
+
+
+_FAILURE: Final = re.compile(r"\b(ERROR|FATAL|error|failed|cannot|can't|could not)\b")
+
+
+def telling_line(words: str) -> str:
+    """The line of a loader's last words that says what failed, else the last one.
+
+    modprobe's error comes before what `-v` says of the file it tries: that waits in a buffer until modprobe ends.
+    """
+    lines = words.splitlines()
+    return next((line for line in reversed(lines) if _FAILURE.search(line)), lines[-1] if lines else "")

@@ -12,7 +12,7 @@ from typing import Final
 from kmm.kernel import trim_kernel_version
 from kmm.label_ownership import owned_labels
 from kmm.manifests import Manifest
-from kmm.modprobe_words import explain
+from kmm.modprobe_words import explain, telling_line
 from kmm.names import (
     MODULE_NAME_LABEL,
     ROLE_LABEL,
@@ -245,7 +245,7 @@ def _pod_words(pod: Pod) -> str:
     meaning = explain(said)
     return "\n".join(
         [
-            f"pod {pod.name} ({facts})" + (f": {said.splitlines()[-1]}" if said else ""),
+            f"pod {pod.name} ({facts})" + (f": {telling_line(said)}" if said else ""),
             *([f"  {meaning}"] if meaning else []),
         ]
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kmm.modprobe_words import explain
+from kmm.modprobe_words import explain, telling_line
 
 OTHER_KERNEL = "built for another kernel"
 UNSIGNED = "modules signed with a key"
@@ -68,3 +68,19 @@ def test_known_words_are_explained(words, meaning):
 )
 def test_of_other_words_nothing_is_claimed(words):
     assert explain(words) is None
+
+
+REFUSED = "modprobe: ERROR: could not insert 'kmod': Key was rejected by service"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        pytest.param(f"{REFUSED}\ninsmod /opt/lib/modules/6.1.0/kmod.ko \n", REFUSED, id="insmod line from the buffer"),
+        pytest.param(f"cp: one\n{REFUSED}", REFUSED, id="the last of several"),
+        pytest.param("one\ntwo", "two", id="nothing that looks like a failure"),
+        pytest.param("", "", id="no words"),
+    ],
+)
+def test_the_line_that_is_shown_says_what_failed(words, line):
+    assert telling_line(words) == line
