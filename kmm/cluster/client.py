@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
-from pydantic import AliasPath, Field, ValidationError
+from pydantic import ValidationError
 
+from kmm.cluster.answers import DataObject, Labelled, ListVersion, Namespace, parse_modules, parse_rules
 from kmm.cluster.connection import CONNECTIONS, ApiStatusError, Connection
 from kmm.cluster.kubeconfig import Access
 from kmm.errors import ClusterError
@@ -20,7 +21,7 @@ from kmm.names import (
 )
 from kmm.node_list import parse_page, sorted_nodes
 from kmm.nodes import LabelChange, Node
-from kmm.wire import Nullable, Page, Wire
+from kmm.wire import Page
 from kmm.workload_list import (
     Event,
     PodEvent,
@@ -65,7 +66,7 @@ class Cluster:
         """The cluster's identity: the UID of its namespace `kube-system`, which lives as long as the cluster."""
         body = self._connection.get("/api/v1/namespaces/kube-system")
         try:
-            return _Namespace.model_validate_json(body).uid
+            return Namespace.model_validate_json(body).uid
         except ValidationError:
             raise ClusterError(f"namespace kube-system has no uid; is this a Kubernetes API? ({self})") from None
 
@@ -98,7 +99,7 @@ class Cluster:
     def modules(self) -> tuple[dict[str, Any], ...]:
         """The Module objects of all namespaces as the API server gives them, without those that are being deleted."""
         try:
-            found = self._list(f"/apis/{API_VERSION}/modules", {}, _parse_modules)
+            found = self._list(f"/apis/{API_VERSION}/modules", {}, parse_modules)
         except ApiStatusError as error:
             if error.status != 404:
                 raise
@@ -112,7 +113,7 @@ class Cluster:
         """Keys of the labels that this project's rules of Node Feature Discovery put on nodes."""
         query = {"labelSelector": f"{MANAGED_BY_LABEL}={MANAGED_BY}"}
         try:
-            found = self._list(f"/apis/{NFD_API_VERSION}/nodefeaturerules", query, _parse_rules)
+            found = self._list(f"/apis/{NFD_API_VERSION}/nodefeaturerules", query, parse_rules)
         except ApiStatusError as error:
             if error.status != 404:
                 raise
@@ -138,7 +139,7 @@ class Cluster:
             if error.status != 404:
                 raise
             return None
-        return _Labelled.model_validate_json(body).labels.get(INSTANCE_LABEL, "")
+        return Labelled.model_validate_json(body).labels.get(INSTANCE_LABEL, "")
 
     def delete_job(self, namespace: str, name: str) -> None:
         """Begin to delete a Job: it goes when its pods have ended."""
@@ -154,7 +155,7 @@ class Cluster:
 
     def _data(self, kind: str, path: str) -> Mapping[str, str] | None:
         try:
-            return _DataObject.model_validate_json(self._connection.get(path)).data
+            return DataObject.model_validate_json(self._connection.get(path)).data
         except ApiStatusError as error:
             if error.status != 404:
                 raise
@@ -164,7 +165,7 @@ class Cluster:
 
     def pods_version(self) -> str:
         """The resource version of all pods now, from which `pod_events` can go on."""
-        return _ListVersion.model_validate_json(self._connection.get("/api/v1/pods", {"limit": 1})).resource_version
+        return ListVersion.model_validate_json(self._connection.get("/api/v1/pods", {"limit": 1})).resource_version
 
     def pod_events(self, role: str, since: str, seconds: int) -> Iterator[PodEvent]:
         """What happens to pods in this role from a resource version on, as it happens, for so many seconds.
@@ -241,59 +242,6 @@ class Cluster:
             token = page.continue_token
             if not token:
                 return
-
-
-class _Namespace(Wire):
-    uid: str = Field(min_length=1, validation_alias=AliasPath("metadata", "uid"))
-
-
-class _ListVersion(Wire):
-    resource_version: str = Field(min_length=1, validation_alias=AliasPath("metadata", "resourceVersion"))
-
-
-class _Labelled(Wire):
-    labels: dict[str, str] = Field(default_factory=dict, validation_alias=AliasPath("metadata", "labels"))
-
-
-class _DataObject(Wire):
-    kind: Literal["ConfigMap", "Secret"]
-    data: Nullable[dict[str, str]] = Field(default_factory=dict, repr=False)
-
-
-class _ModuleList(Wire):
-    kind: Literal["ModuleList"]
-    items: tuple[dict[str, Any], ...]
-    continue_token: Nullable[str] = Field("", validation_alias=AliasPath("metadata", "continue"))
-
-
-class _Rule(Wire):
-    labels: Nullable[dict[str, str]] = Field(default_factory=dict)
-
-
-class _NodeFeatureRule(Wire):
-    rules: Nullable[tuple[_Rule, ...]] = Field((), validation_alias=AliasPath("spec", "rules"))
-
-
-class _NodeFeatureRuleList(Wire):
-    kind: Literal["NodeFeatureRuleList"]
-    items: tuple[_NodeFeatureRule, ...]
-    continue_token: Nullable[str] = Field("", validation_alias=AliasPath("metadata", "continue"))
-
-
-def _parse_rules(body: bytes) -> Page[_Rule]:
-    try:
-        page = _NodeFeatureRuleList.model_validate_json(body)
-    except ValidationError as error:
-        raise ClusterError(f"the answer is no NodeFeatureRuleList: {error.errors()[0]['msg']}") from None
-    return Page(tuple(rule for one in page.items for rule in one.rules), page.continue_token)
-
-
-def _parse_modules(body: bytes) -> Page[dict[str, Any]]:
-    try:
-        page = _ModuleList.model_validate_json(body)
-    except ValidationError as error:
-        raise ClusterError(f"the answer is no ModuleList: {error.errors()[0]['msg']}") from None
-    return Page(page.items, page.continue_token)
 
 
 def _summary(failures: list[str], tried: int) -> str:

@@ -1,21 +1,17 @@
 """What users write: the models of a Module file. Pure; reading files is `kmm.loading`'s."""
 
+from kmm.definition.device_plugin import DEVICE_PLUGIN_VOLUME, DevicePlugin, DevicePluginContainer
 from kmm.definition.kubernetes import LocalObjectReference, Toleration
-from kmm.definition.module import (
-    DEVICE_PLUGIN_VOLUME,
+from kmm.definition.module import Metadata, Module, ModuleSpec
+from kmm.definition.module_loader import (
     Build,
     BuildArg,
-    DevicePlugin,
-    DevicePluginContainer,
     KanikoParams,
     KernelMapping,
-    Metadata,
     Modprobe,
     ModprobeArgs,
-    Module,
     ModuleLoader,
     ModuleLoaderContainer,
-    ModuleSpec,
     Sign,
     TLSOptions,
 )

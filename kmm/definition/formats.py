@@ -5,6 +5,7 @@ Source: Kubernetes' rules for object names (RFC 1123), labels and environment va
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Final, Protocol
@@ -160,6 +161,7 @@ DnsLabel = Annotated[str, AfterValidator(check_dns_label), check_dns_label]
 ObjectName = Annotated[str, AfterValidator(check_object_name), check_object_name]
 LabelKey = Annotated[str, AfterValidator(check_label_key)]
 LabelValue = Annotated[str, AfterValidator(check_label_value), check_label_value]
+Labels = Mapping[LabelKey, LabelValue]
 EnvironmentName = Annotated[str, AfterValidator(check_environment_name), check_environment_name]
 KernelModuleName = Annotated[str, AfterValidator(check_kernel_module_name), check_kernel_module_name]
 Image = Annotated[str, AfterValidator(check_image)]
