@@ -34,11 +34,11 @@ def images_to_check(plan: Plan, *, check_all: bool = False) -> Iterator[tuple[Re
 
 def image_problems(plan: Plan, images: Images, *, require_images: bool, require_future: bool) -> ImageProblems:
     """Kernels that would be left without a module for want of an image, or of a mapping for a kernel to come."""
-    errors = [
+    running = [
         f"{module.module.key}: kernel {kernel.version} on {len(kernel.nodes)} nodes: {_missing(kernel.resolved)}"
         for module in plan.modules
         for kernel in module.kernels
-        if require_images and kernel.resolved is not None and _is_missing(kernel, kernel.resolved, images)
+        if kernel.resolved is not None and _is_missing(kernel, kernel.resolved, images)
     ]
     future = [
         f"{module.module.key}: future kernel {kernel.version}: {reason}"
@@ -46,14 +46,19 @@ def image_problems(plan: Plan, images: Images, *, require_images: bool, require_
         for kernel in module.future
         if (reason := _future_problem(kernel, images)) is not None
     ]
-    return ImageProblems(tuple(errors + future), ()) if require_future else ImageProblems(tuple(errors), tuple(future))
+    found = ((running, require_images), (future, require_future))
+    return ImageProblems(
+        errors=tuple(problem for problems, required in found if required for problem in problems),
+        warnings=tuple(problem for problems, required in found if not required for problem in problems),
+    )
 
 
 def pin_digests(plan: Plan, images: Images, live: Iterable[DaemonSet]) -> Plan:
     """The plan with each loader's image by digest.
 
-    An image that is still to be made has no digest yet. Its loader waits for the next run, rather than be deployed by
-    tag now and then unloaded and loaded again for the digest; one that runs already keeps the image that it has.
+    An image without a digest is still to be made, gone from its registry, or nobody asked for it. A loader that runs
+    keeps the image that it has. Another one waits for a digest, rather than be deployed by tag now and then unloaded
+    and loaded again for it.
     """
     running = {(one.namespace, one.name): one.image for one in live}
 
@@ -62,13 +67,12 @@ def pin_digests(plan: Plan, images: Images, live: Iterable[DaemonSet]) -> Plan:
         if resolved is None or Action.LOAD not in kernel.actions:
             return kernel
         digest = images.digests.get(resolved.image)
-        image = _with_digest(resolved.image, digest) if digest else None
-        if kernel.gated:
-            image = running.get((resolved.module.metadata.namespace, loader_name(resolved)))
+        loader = (resolved.module.metadata.namespace, loader_name(resolved))
+        image = _with_digest(resolved.image, digest) if digest else running.get(loader)
         if image:
             return replace(kernel, resolved=replace(resolved, pinned_image=image))
         actions = tuple(action for action in kernel.actions if action is not Action.LOAD)
-        return replace(kernel, actions=actions, reason="loaded by the next `pulumi up`, when the image has a digest")
+        return replace(kernel, actions=actions, reason="loaded by the first `pulumi up` that finds the image's digest")
 
     return _each_kernel(plan, pinned)
 
@@ -84,7 +88,8 @@ def _with_digest(image: str, digest: str) -> str:
 
 
 def _is_missing(kernel: KernelPlan, resolved: ResolvedKernel, images: Images) -> bool:
-    return not kernel.gated and not images.exists(resolved.image)
+    """Whether its registry says so; what is assumed of images concerns only those that Jobs make."""
+    return not kernel.gated and resolved.image in images.digests and not images.exists(resolved.image)
 
 
 def _missing(resolved: ResolvedKernel) -> str:

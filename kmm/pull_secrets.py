@@ -28,18 +28,23 @@ def read_pull_secrets(cluster: Cluster, secrets: Iterable[tuple[str, str]]) -> d
     """
     found = {secret: cluster.secret(*secret) for secret in secrets}
     return {
-        secret: DockerConfig.parse_pull_secret(data, f"Secret {'/'.join(secret)}")
+        secret: DockerConfig.parse_pull_secret(data, _origin(secret))
         for secret, data in found.items()
         if data is not None
     }
 
 
 def image_request(kernel: ResolvedKernel, image: str, secrets: PullSecrets) -> ImageRequest:
-    """How a registry is asked for an image of a Module."""
+    """How a registry is asked for an image of a Module; a Secret that is not among `secrets` has no logins."""
     secret = kernel.module.spec.image_repo_secret
+    key = (kernel.module.metadata.namespace, secret.name) if secret else None
     return ImageRequest(
         image,
         kernel.registry_tls.insecure,
         kernel.registry_tls.insecure_skip_tls_verify,
-        secrets.get((kernel.module.metadata.namespace, secret.name)) if secret else None,
+        secrets.get(key, DockerConfig(_origin(key))) if key else None,
     )
+
+
+def _origin(secret: tuple[str, str]) -> str:
+    return f"Secret {'/'.join(secret)}"

@@ -60,10 +60,14 @@ class Repository:
     tag would only get the account locked.
     """
 
-    def __init__(self, host: RegistryHost, name: str, credentials: Callable[[], Sequence[Credential]]) -> None:
+    def __init__(
+        self, host: RegistryHost, name: str, credentials: Callable[[], Sequence[Credential]], pull_secret: str
+    ) -> None:
+        """`pull_secret` says where logins were looked for first, if anywhere."""
         self._host = host
         self._name = name
         self._credentials = credentials
+        self._pull_secret = pull_secret
         self._lock = Lock()
         self._authorization: str | None = None
         self._refusal: HostError | None = None
@@ -139,7 +143,7 @@ class Repository:
             if authorization and (answer := send(authorization)).status not in REFUSED:
                 self._authorization = authorization
                 return answer
-        self._refusal = _refusal(challenge.status, credentials)
+        self._refusal = _refusal(challenge.status, credentials, self._pull_secret)
         raise self._refusal
 
 
@@ -158,7 +162,10 @@ class Repositories:
         key = (host, image.repository, request.pull_secret)
         if key not in self._repositories:
             self._repositories[key] = Repository(
-                host, image.repository, lambda: self._credentials(request.pull_secret, image)
+                host,
+                image.repository,
+                lambda: self._credentials(request.pull_secret, image),
+                request.pull_secret.origin if request.pull_secret else "",
             )
         return self._repositories[key]
 
@@ -229,7 +236,12 @@ def _report(failures: dict[tuple[str, str, str], list[str]]) -> str:
     return "\n".join(lines)
 
 
-def _refusal(status: int, credentials: Sequence[Credential]) -> HostError:
+def _refusal(status: int, credentials: Sequence[Credential], pull_secret: str) -> HostError:
+    if not credentials and pull_secret:
+        return HostError(
+            f"wants a login ({status}), and {pull_secret} gives none for it",
+            "see that the Secret exists, and has an entry for this registry; check the image's name",
+        )
     if not credentials:
         return HostError(
             f"wants a login ({status})",

@@ -123,6 +123,8 @@ def setting_warnings(settings: Settings, plan: Plan) -> Iterator[str]:
     if settings.image_check is not ImageCheck.REGISTRY:
         taken = settings.image_check.removeprefix("assume-")
         yield f"kmm:imageCheck is {settings.image_check}: no registry was asked, images are taken for {taken}"
+        if settings.pin_digests:
+            yield "kmm:pinDigests: no digest is known: loaders that run keep their images, others wait for one"
     yield from (f"{warning.field}: {warning.message}" for warning in job_warnings(plan, settings.jobs))
 
 

@@ -21,7 +21,8 @@ from markdown_it import MarkdownIt
 from tools.bootstrap import CHECKOUT, cache_folder
 from tools.environment import tool_environment
 
-PAGES = sorted([CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *(CHECKOUT / "docs").rglob("*.md")])
+_OUTSIDE_DOCS = ("README.md", "CONTRIBUTING.md", "loader-image/README.md")
+PAGES = sorted([*(CHECKOUT / page for page in _OUTSIDE_DOCS), *(CHECKOUT / "docs").rglob("*.md")])
 LANGUAGES = {"sh", "yaml", "json", "text", "python"}
 _NOT_COPIED = shutil.ignore_patterns(".git", ".kmm", ".venv", "__pycache__", ".*_cache", ".hypothesis")
 
@@ -94,6 +95,15 @@ SKIPPED = [block for page in PAGES for block in commands(page, skipped=True)]
 )
 def test_make_targets_that_are_not_run_exist(command):
     assert re.search(rf"^{command[1]}:", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "command", [c for block in SKIPPED for c in words(block.text) if c[:2] == ["docker", "build"]], ids=shlex.join
+)
+def test_docker_is_told_where_the_containerfile_is(command):
+    """It looks for nothing but a `Dockerfile` by itself."""
+    assert (CHECKOUT / command[command.index("--file") + 1]).is_file()
+    assert (CHECKOUT / command[-1]).is_dir()
 
 
 @pytest.mark.engine

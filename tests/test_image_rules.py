@@ -1,6 +1,7 @@
 """Guards against images that are asked for needlessly or not at all, missing ones that nobody hears of, and pins that
 would unload a module for a digest."""
 
+import pytest
 from builders import BUILD, SIGN, module, node
 
 from kmm.image_rules import image_problems, images_to_check, pin_digests
@@ -56,7 +57,7 @@ def test_a_module_names_its_own_future_kernels():
     assert [one.version for one in make_plan([own], [], Images()).modules[0].future] == [FUTURE, "6.1.0"]
 
 
-def test_a_missing_image_is_an_error_where_images_are_required():
+def test_a_missing_image_is_an_error_where_images_are_required_else_a_warning():
     images = Images({IMAGE: None})
     plan = plan_for(images=images)
     required = image_problems(plan, images, require_images=True, require_future=False)
@@ -64,7 +65,16 @@ def test_a_missing_image_is_an_error_where_images_are_required():
         f"default/kmod: kernel {KERNEL} on 1 nodes: image {IMAGE} is not in its registry, and mapping 0 neither builds "
         "nor signs it",
     )
-    assert image_problems(plan, images, require_images=False, require_future=False).errors == ()
+    found = image_problems(plan, images, require_images=False, require_future=False)
+    assert (found.errors, found.warnings) == ((), required.errors)
+
+
+@pytest.mark.parametrize("assume_present", [True, False])
+def test_no_image_is_called_missing_before_its_registry_was_asked(assume_present):
+    images = Images(assume_present=assume_present)
+    plan = plan_for(images=images, future=[FUTURE])
+    found = image_problems(plan, images, require_images=True, require_future=True)
+    assert (found.errors, found.warnings) == ((), ())
 
 
 def test_an_image_that_a_job_will_make_is_not_missing():
@@ -96,13 +106,23 @@ def test_a_loader_waits_for_the_digest_of_an_image_that_is_still_to_be_made():
     images = Images({IMAGE: None})
     (kernel,) = pin_digests(plan_for(images=images, build=BUILD), images, []).modules[0].kernels
     assert kernel.actions == (Action.BUILD,)
-    assert "next `pulumi up`" in kernel.reason
+    assert "first `pulumi up` that finds the image's digest" in kernel.reason
 
 
-def test_a_loader_that_runs_keeps_its_image_while_the_image_is_made_anew():
-    images = Images({IMAGE: None})
-    plan = plan_for(images=images, build=BUILD)
-    name = loader_name(plan.modules[0].kernels[0].resolved)
-    (kernel,) = pin_digests(plan, images, [DaemonSet("default", name, image="kept@sha256:0")]).modules[0].kernels
-    assert kernel.actions == (Action.BUILD, Action.LOAD)
+@pytest.mark.parametrize(
+    ("images", "build"),
+    [
+        pytest.param(Images({IMAGE: None}), BUILD, id="made anew"),
+        pytest.param(Images({IMAGE: None}), None, id="gone from its registry"),
+        pytest.param(Images(assume_present=True), None, id="assumed present"),
+        pytest.param(Images(assume_present=True), BUILD, id="built and assumed present"),
+        pytest.param(Images(assume_present=False), BUILD, id="built and assumed missing"),
+    ],
+)
+def test_a_loader_that_runs_keeps_its_image_while_no_digest_is_known(images, build):
+    plan = plan_for(images=images, **({"build": build} if build else {}))
+    (before,) = plan.modules[0].kernels
+    running = DaemonSet("default", loader_name(before.resolved), image="kept@sha256:0")
+    (kernel,) = pin_digests(plan, images, [running]).modules[0].kernels
+    assert kernel.actions == before.actions
     assert kernel.resolved.pinned_image == "kept@sha256:0"

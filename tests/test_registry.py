@@ -215,6 +215,11 @@ class TestBasicLogin:
         with self.registry(basic()) as registry:
             assert re.search(r"wants a login \(401\)[^`]*`imageRepoSecret`", problem(registry.host, "kmod"), re.DOTALL)
 
+    def test_a_secret_without_a_login_for_the_registry_is_named(self):
+        with self.registry(basic()) as registry:
+            text = problem(registry.host, "kmod", pull_secret=pull_secret("other.example"))
+        assert "wants a login (401), and Secret ns/pull gives none for it" in text
+
     def test_a_wrong_password_is_an_error_that_names_the_secret_and_is_tried_once(self):
         with self.registry(basic("user", "other")) as registry:
             text = problem(registry.host, *(f"kmod:{tag}" for tag in range(50)), pull_secret=pull_secret(registry.host))

@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -68,15 +69,28 @@ def test_present_absent_and_multi_architecture_images_are_told_apart(tools, tmp_
         assert check_images(asked) == {f"{registry.host}/{name}": digest for name, digest in expected.items()}
 
 
+def with_tls(folder, authority, **validity):
+    """Settings of a registry that speaks TLS."""
+    certificate = authority.issue_cert("127.0.0.1", **validity)
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "tls.pem"))
+    return {"http": {"tls": {"certificate": str(folder / "tls.pem"), "key": str(folder / "tls.pem")}}}
+
+
+def test_an_expired_certificate_is_an_error(tools, tmp_path, authority):
+    settings = with_tls(tmp_path, authority, not_after=datetime(2020, 1, 1, tzinfo=UTC))
+    with (
+        Registry(tmp_path, tools, settings) as registry,
+        pytest.raises(RegistryError, match="has a certificate that is refused: certificate has expired"),
+    ):
+        check_images([ImageRequest(f"{registry.host}/kmod:1")])
+
+
 @pytest.fixture
 def private_registry(tools, tmp_path, authority):
     """A registry with TLS and a password; holds `kmod:1`."""
     (tmp_path / "htpasswd").write_text(HTPASSWD)
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "tls.pem"))
-    tls = {"certificate": str(tmp_path / "tls.pem"), "key": str(tmp_path / "tls.pem")}
     auth = {"htpasswd": {"realm": "test", "path": str(tmp_path / "htpasswd")}}
-    with Registry(tmp_path, tools, {"http": {"tls": tls}, "auth": auth}) as registry:
+    with Registry(tmp_path, tools, with_tls(tmp_path, authority) | {"auth": auth}) as registry:
         with requests.Session() as session:
             session.auth = ("pusher", PASSWORD)
             session.trust_env = False  # else a CA of the environment would win

@@ -1,5 +1,6 @@
 """What tests of images and Jobs share: Modules that are built and signed, and a registry that they push to."""
 
+import base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,15 @@ from tools.images import Pusher
 from tools.registry import Registry
 
 SIGN = {"keySecret": {"name": "signing-key"}, "certSecret": {"name": "signing-cert"}}
-_FOR_SIGNING = {"signing-key": {"key": "a2V5"}, "signing-cert": {"cert": "Y2VydA=="}}
+SECRET = "what nobody may be shown"
+
+
+def encoded(text: str) -> str:
+    """A text as a Secret holds it."""
+    return base64.b64encode(text.encode()).decode()
+
+
+_FOR_SIGNING = {"signing-key": {"key": encoded(SECRET)}, "signing-cert": {"cert": encoded("cert")}}
 
 
 @dataclass

@@ -2,14 +2,13 @@
 that deploys or deletes anything, and against surprises when a kernel or a tag moves.
 """
 
-import base64
 import json
 
 import pytest
 import requests
 
 from kmm.names import FUTURE_KERNELS_ANNOTATION
-from tests.engine.built_modules import BuiltModules
+from tests.engine.built_modules import BuiltModules, encoded
 from tests.engine.deployment import KERNEL, NEXT_KERNEL, UP, declared, finish, object_steps, running
 from tools.images import Pusher
 from tools.registry import Registry
@@ -63,7 +62,7 @@ def private(deployment, kubelet, tools, tmp_path):
 def login(host, password):
     """The data of a Secret with a login."""
     text = json.dumps({"auths": {host: {"username": "pusher", "password": password}}})
-    return {".dockerconfigjson": base64.b64encode(text.encode()).decode()}
+    return {".dockerconfigjson": encoded(text)}
 
 
 def test_a_private_registry_is_asked_with_the_login_of_the_module(deployment, private):
@@ -71,12 +70,15 @@ def test_a_private_registry_is_asked_with_the_login_of_the_module(deployment, pr
     for name, password in (("right", PASSWORD), ("wrong", "battery staple")):
         private.create("secrets", {"metadata": {"name": name}, "type": kind, "data": login(host, password)})
     deployment.nodes.add(KERNEL)
-    for secret, problem in (("wrong", "refuses the login of Secret"), ("missing", "wants a login")):
+    for secret, problem in (
+        ("wrong", "refuses the login of Secret {} (401)"),
+        ("missing", "wants a login (401), and Secret {} gives none for it"),
+    ):
         private.write(imageRepoSecret={"name": secret})
         refused = deployment.stack.preview().expect(1)
         assert declared(refused) == []
         assert f"{host}/kmod:{KERNEL}" in refused.output
-        assert problem in refused.output
+        assert problem.format(f"{deployment.namespace}/{secret}") in refused.output
         assert "battery" not in refused.output
     private.write(imageRepoSecret={"name": "right"})
     assert object_steps(deployment.stack.up().expect()) == {("create", "ServiceAccount"): 1, ("create", "DaemonSet"): 1}
@@ -136,6 +138,11 @@ def test_a_tag_that_moves_rolls_pinned_loaders_and_no_others(deployment, built):
     assert deployment.daemon_sets()["kmod", KERNEL]["metadata"]["uid"] == before
     assert deployment.ready_label() in deployment.labels(node)
     deployment.stack.preview("--expect-no-changes").expect()
+
+    built.registry.stop()
+    deployment.stack.config["kmm:imageCheck"] = "assume-present"
+    unasked = deployment.stack.preview("--expect-no-changes").expect()
+    assert "kmm:pinDigests: no digest is known: loaders that run keep their images" in unasked.output
 
 
 def test_an_image_that_this_run_builds_is_pinned_and_loaded_by_the_next(deployment, built):

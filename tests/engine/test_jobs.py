@@ -14,6 +14,7 @@ from registries import Reply, ScriptedRegistry
 
 from kmm.names import JOB_TYPE_LABEL
 from tests.engine.accounts import Account
+from tests.engine.built_modules import SECRET, encoded
 from tests.engine.deployment import KERNEL, NEXT_KERNEL, UP, declared, eventually, finish, object_steps, running
 from tools.stack import kill
 
@@ -175,8 +176,12 @@ def test_a_job_that_takes_too_long_shows_its_log_and_how_to_give_it_more_time(de
     assert "DeadlineExceeded: Pod was active longer than its deadline. Give it more time: kmm:build.timeout." in output
 
 
-def test_what_is_built_is_then_signed(deployment, built):
-    built.write(sign=True)
+def test_what_is_built_is_then_signed_and_no_secret_is_told(deployment, built):
+    login = json.dumps({"auths": {built.registry.host: {"username": "user", "password": SECRET}}})
+    kind, data = "kubernetes.io/dockerconfigjson", {".dockerconfigjson": encoded(login)}
+    built.create("secrets", {"metadata": {"name": "login"}, "type": kind, "data": data})
+    build = built.build | {"secrets": [{"name": "signing-key"}]}
+    built.write(sign=True, container={"build": build}, imageRepoSecret={"name": "login"})
     (node,) = deployment.nodes.add(KERNEL)
     unsigned = f"{KERNEL}-{deployment.namespace}_kmod_kmm_unsigned"
     refused = deployment.stack.preview().expect(1)
@@ -189,8 +194,11 @@ def test_what_is_built_is_then_signed(deployment, built):
         built.make(unsigned)
         assert ("kmod", KERNEL) not in deployment.daemon_sets()
         built.make(job_type="sign")
-        finish(up)
+        output = finish(up)
     assert deployment.ready_label() in deployment.labels(node)
+    state = deployment.stack.run("stack", "export", "--show-secrets").expect().output
+    assert state.count('"secretName": "signing-key"') >= 2
+    assert not [value for value in (SECRET, encoded(SECRET), encoded(login)) if value in output + state]
     assert object_steps(deployment.stack.up().expect()) == {("delete", "Job"): 2}
 
 
