@@ -86,6 +86,11 @@ def _tool_packages(downloads: Path) -> list[str]:
 
 def _make_movable(root: Path) -> None:
     """Undo what the packages take for granted: that they lie in `/`."""
+    for link in root.rglob("*"):
+        if link.is_symlink() and link.readlink().is_absolute():
+            target = root / link.readlink().relative_to("/")
+            link.unlink()
+            link.symlink_to(target)
     for makefile in root.glob("usr/src/linux-headers-*-cloud-*/Makefile"):
         makefile.write_text(makefile.read_text().replace("/usr/src/", f"{root}/usr/src/"))
     for sign_file in root.glob("usr/lib/linux-kbuild-*/scripts/sign-file"):
