@@ -9,8 +9,9 @@ import hashlib
 import sys
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedIOBase, BufferedReader, RawIOBase
 from typing import Final
@@ -30,6 +31,7 @@ else:
 
 _WORKERS: Final = 4  # layers at a time: reading them takes the network and the processor
 _MAX_INDEX: Final = 16 * 1024 * 1024  # bytes of a modules.dep; those of distributions have less than 1 MiB
+_MAX_CONFIGURATION: Final = 4 * 1024 * 1024  # bytes
 _ZSTD_MAGIC: Final = (b"\x28\xb5\x2f\xfd", *(bytes((0x50 + n, 0x2A, 0x4D, 0x18)) for n in range(16)))  # RFC 8878
 _DAMAGED: Final = (gzip.BadGzipFile, EOFError, zlib.error, zstd.ZstdError, tarfile.TarError)
 
@@ -45,7 +47,7 @@ class ModuleSearch:
 def search_images(searches: Iterable[ModuleSearch], platform: str) -> dict[ModuleSearch, FoundModules | HostError]:
     """What was found, or why that can't be told; each image is read once, for all that is looked for in it.
 
-    `platform` is `OS/ARCHITECTURE`; it chooses among the images of an index.
+    `platform` is `OS/ARCHITECTURE`; it chooses among the images of an index, and an image for another is an error.
     """
     wanted: dict[ImageRequest, list[ModuleFolder]] = {}
     for search in dict.fromkeys(searches):
@@ -84,8 +86,9 @@ class _Descriptor(BaseModel):
 
 
 class _Manifest(BaseModel):
-    """An image's manifest, which has layers, or an index, which has manifests."""
+    """An image's manifest, which has layers and a configuration, or an index, which has manifests."""
 
+    config: _Descriptor | None = None
     layers: list[_Descriptor] | None = None
     manifests: list[_Descriptor] = Field(default_factory=list)
 
@@ -107,14 +110,29 @@ def _layers(repository: Repository, version: str, platform: str) -> list[_Descri
     except ValidationError:
         raise _unusable("has a manifest that is no image's") from None
     if manifest.layers is not None:
+        own = _own_platform(repository, manifest.config)
+        _require(platform, {own} if own else {platform})
         return manifest.layers
     offered = {str(one.platform): one.digest for one in manifest.manifests if one.platform}
+    _require(platform, offered)
+    return _layers(repository, offered[platform], platform)
+
+
+def _own_platform(repository: Repository, config: _Descriptor | None) -> str | None:
+    """What an image was built for; None if it does not say so."""
+    if config is None:
+        return None
+    with repository.blob(config.digest) as content, suppress(ValidationError):
+        return str(_Platform.model_validate_json(content.read(_MAX_CONFIGURATION)))
+    return None
+
+
+def _require(platform: str, offered: Collection[str]) -> None:
     if platform not in offered:
         raise HostError(
             f"has the image for {', '.join(sorted(offered)) or 'no platform'}, not for {platform}",
             "choose another with --platform, or push an image for this one",
         )
-    return _layers(repository, offered[platform], platform)
 
 
 def _read_layer(content: BufferedReader, digest: str, files: ImageFiles) -> bool:

@@ -36,7 +36,7 @@ def check_readiness(
 ) -> tuple[Readiness, ...]:
     """Each Module on each kernel. Raises RegistryError when a registry does not tell whether an image exists.
 
-    `platform` is `OS/ARCHITECTURE`; it chooses among the images of an index.
+    `platform` is `OS/ARCHITECTURE`; it chooses among the images of an index, and an image for another one is a problem.
     """
     ordered = sorted(modules, key=lambda module: (module.metadata.namespace, module.metadata.name))
     wanted = sorted(set(kernels))

@@ -62,6 +62,7 @@ class ImageStore:
 
     def __init__(self):
         self.replies = {"/v2/": Reply()}
+        self.layers = set()  # digests of all layers of images
 
     def __call__(self, request):
         return self.replies.get(request.path, UNKNOWN)
@@ -71,12 +72,14 @@ class ImageStore:
         self.replies[f"/v2/{repository}/blobs/{digest}"] = Reply(200, {}, content)
         return {"digest": digest, "size": len(content)}
 
-    def add_image(self, name, *layers):
+    def add_image(self, name, *layers, architecture="amd64"):
         """An image `REPOSITORY:TAG` of layers, lowest first; each is `tar` bytes, compressed or not."""
         repository, _, tag = name.partition(":")
-        return self.add_manifest(
-            repository, tag, MANIFEST, {"layers": [self.add_blob(repository, layer) for layer in layers]}
-        )
+        configuration = json.dumps({"os": "linux", "architecture": architecture}).encode()
+        blobs = [self.add_blob(repository, layer) for layer in layers]
+        self.layers |= {blob["digest"] for blob in blobs}
+        manifest = {"config": self.add_blob(repository, configuration), "layers": blobs}
+        return self.add_manifest(repository, tag, MANIFEST, manifest)
 
     def add_index(self, name, platforms):
         """An index of the images that `platforms` maps from `os/architecture` to a layer."""
@@ -85,7 +88,8 @@ class ImageStore:
         for platform, layer in platforms.items():
             system, _, architecture = platform.partition("/")
             entry = {"platform": {"os": system, "architecture": architecture}}
-            manifests.append(entry | {"digest": self.add_image(f"{repository}:{tag}-{architecture}", layer)})
+            name = f"{repository}:{tag}-{architecture}"
+            manifests.append(entry | {"digest": self.add_image(name, layer, architecture=architecture)})
         return self.add_manifest(repository, tag, INDEX, {"manifests": manifests})
 
     def add_manifest(self, repository, tag, media_type, manifest):

@@ -271,9 +271,24 @@ def test_other_builders_leave_the_tag_of_kaniko_alone(builder):
     assert build_job({"kanikoParams": {"tag": "v1"}}, builder) == build_job({}, builder)
 
 
-def test_the_image_before_signing_is_built_where_signing_follows():
-    build, _ = jobs({"build": BUILD, "sign": SIGN})
-    assert _recorded(words(build))[1][-1] == f"{IMAGE}-default_kmod_kmm_unsigned"
+def pushed_image(job):
+    """What the builder pushes, as it reads it from its words."""
+    text = words(job)
+    match container(job)["name"]:
+        case "buildah":
+            return _recorded(text)[1][-1]
+        case "buildkit":
+            output = text[text.index("--output") + 1]
+            return dict(pair.split("=", 1) for pair in output.split(","))["name"]
+        case "kaniko":
+            return text[text.index("--destination") + 1]
+
+
+@pytest.mark.parametrize("builder", list(Builder))
+def test_what_is_built_is_what_is_then_signed(builder):
+    build, sign = jobs({"build": BUILD, "sign": SIGN}, settings={"builder": builder})
+    assert pushed_image(build) == variables(sign)["UNSIGNED_IMAGE"] == f"{IMAGE}-default_kmod_kmm_unsigned"
+    assert variables(sign)["SIGNED_IMAGE"] == IMAGE
 
 
 @pytest.mark.parametrize("builder", list(Builder))

@@ -13,6 +13,7 @@ from image_store import COMPRESSIONS, ImageStore, tar
 from registries import Reply, ScriptedRegistry
 
 from kmm.preflight import check_readiness
+from tools.images import MANIFEST
 
 KERNEL = "6.1.0-32-amd64"
 FOLDER = f"opt/lib/modules/{KERNEL}"
@@ -52,12 +53,9 @@ def only(results):
     return results[0]
 
 
-def blobs_read(registry):
-    return [
-        request.path.rpartition("/")[2]
-        for request in registry.requests
-        if request.method == "GET" and "blobs" in request.path
-    ]
+def layers_read(registry, store):
+    read = (request.path.rpartition("/")[2] for request in registry.requests if request.method == "GET")
+    return [digest for digest in read if digest in store.layers]
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
@@ -72,7 +70,9 @@ def test_layers_below_the_module_are_not_read(registry, store):
     layers = BASE, READY, tar({"etc/motd": "hello"})
     store.add_image(IMAGE, *layers)
     assert only(check(registry)).problem is None
-    assert blobs_read(registry) == [store.add_blob("org/kmod", layer)["digest"] for layer in (layers[2], layers[1])]
+    assert layers_read(registry, store) == [
+        store.add_blob("org/kmod", layer)["digest"] for layer in (layers[2], layers[1])
+    ]
 
 
 def test_an_index_without_the_module_ends_the_search(registry, store):
@@ -80,7 +80,7 @@ def test_an_index_without_the_module_ends_the_search(registry, store):
     upper = tar({f"{FOLDER}/modules.dep": "other.ko:"})
     store.add_image(IMAGE, READY, upper)
     assert "modules.dep does not list kmod" in only(check(registry)).problem
-    assert blobs_read(registry) == [store.add_blob("org/kmod", upper)["digest"]]
+    assert layers_read(registry, store) == [store.add_blob("org/kmod", upper)["digest"]]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_one_image_for_several_kernels_is_read_once(registry, store):
     store.add_image(IMAGE, tar(layer))
     results = check(registry, KERNEL, KERNEL.replace("32", "33"))
     assert [result.problem is None for result in results] == [True, False]
-    assert len(blobs_read(registry)) == 1
+    assert len(layers_read(registry, store)) == 1
 
 
 @pytest.mark.parametrize(
@@ -180,6 +180,20 @@ def test_the_platform_chooses_from_an_index(registry, store):
     assert "holds no kmod.ko" in only(check(registry, platform="linux/arm64")).problem
     missing = only(check(registry, platform="linux/s390x")).problem
     assert "for linux/amd64, linux/arm64, unknown/unknown, not for linux/s390x" in missing
+
+
+def test_an_image_for_another_platform_is_a_problem_without_an_index_too(registry, store):
+    store.add_image(IMAGE, READY, architecture="arm64")
+    assert "has the image for linux/arm64, not for linux/amd64" in only(check(registry)).problem
+    assert only(check(registry, platform="linux/arm64")).problem is None
+
+
+@pytest.mark.parametrize("configuration", [b"{}", b"text"])
+def test_an_image_that_names_no_platform_is_searched(registry, store, configuration):
+    repository, _, tag = IMAGE.partition(":")
+    manifest = {"config": store.add_blob(repository, configuration), "layers": [store.add_blob(repository, READY)]}
+    store.add_manifest(repository, tag, MANIFEST, manifest)
+    assert only(check(registry)).problem is None
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_a_build_holds_back_its_own_loader_alone_and_the_next_up_clears_it_away(
         assert ("kmod", KERNEL) not in deployment.daemon_sets()
         assert up.poll() is None
         built.make()
-        finish(up)
+        assert "to succeed (Active: 1 | Succeeded: 0 | Failed: 0)" in finish(up)
     labels = {node: deployment.labels(node) for node in (waits, goes_on)}
     assert deployment.ready_label() in labels[waits]
     (job,) = deployment.jobs()
