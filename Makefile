@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
-WORKERS ?= auto
+WORKERS ?= $(shell expr 2 \* "$$(nproc)")
+PYTEST := $(RUN) pytest -n $(WORKERS) --dist loadgroup
 STAMP := $(VENV)/installed
 POLICY_STAMP := policy/.venv/installed
 UV_FLAGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -42,13 +43,13 @@ check: $(STAMP)  ## Check format, lint and types
 	$(RUN) mypy -p kmm -p tools
 
 test: $(STAMP)  ## Run all tests; without an engine those that need none
-	$(RUN) pytest -n $(WORKERS) -m 'not node'
+	$(PYTEST) -m 'not node'
 
 test-fast: $(STAMP)  ## Run the tests that need no engine
-	$(RUN) pytest -n $(WORKERS) -m 'not engine and not node'
+	$(PYTEST) -m 'not engine and not node'
 
 engine-test: $(STAMP)  ## Run the tests on the real engine
-	$(RUN) pytest -n $(WORKERS) -m engine
+	$(PYTEST) -m engine
 
 test-node: $(STAMP)  ## Run the tests on real nodes, a kubelet here and a VM; needs root
 	@trap 'status=$$?; $(RUN) tools.real down; exit $$status' EXIT INT TERM; $(RUN) pytest -v -s -m node tests/node

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from debian_packages import Debian, PackagesMissingError, leave_out, unpacked
 from hypothesis import HealthCheck, settings
 
 from tools.bootstrap import BootstrapError, Toolset, ensure
@@ -24,6 +25,21 @@ _NUMBERS = itertools.count(1)
 def pytest_addoption(parser):
     """`make golden` writes what golden tests expect instead of comparing with it."""
     parser.addoption("--update-golden", action="store_true", help="write the golden manifests anew")
+
+
+@pytest.hookimpl(trylast=True)  # after engine/conftest.py has marked its tests
+def pytest_collection_modifyitems(items):
+    """Begin with what takes long, so that no worker ends long after the others."""
+    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
+
+
+@pytest.fixture(scope="session")
+def debian() -> Debian:
+    """Kernel headers and programs of Debian."""
+    try:
+        return unpacked()
+    except PackagesMissingError as error:
+        leave_out(str(error))
 
 
 @pytest.fixture(scope="session")

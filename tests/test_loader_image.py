@@ -20,10 +20,10 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
-from debian_packages import Debian, PackagesMissingError, unpacked
+from debian_packages import Debian, PackagesMissingError, leave_out
 
 from tools.bootstrap import Toolset
 from tools.real.packages import SUITE, archive
@@ -33,12 +33,7 @@ LOADER_IMAGE = Path(__file__).parents[1] / "loader-image"
 KERNEL_SERIES = ("6.1", "6.12")
 SIGNATURE_MAGIC = b"~Module signature appended~\n"
 
-
-def leave_out(reason: str) -> NoReturn:
-    """Skip, or fail where everything has to run."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+pytestmark = pytest.mark.xdist_group("loader image")  # compiled and signed once
 
 
 def run(*command: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
@@ -46,14 +41,6 @@ def run(*command: str | Path, env: Mapping[str, str] | None = None, cwd: Path | 
     done = subprocess.run(command, check=False, env=env, cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, f"{command} failed with {done.returncode}:\n{done.stdout}{done.stderr}"
     return done.stdout
-
-
-@pytest.fixture(scope="session")
-def debian() -> Debian:
-    try:
-        return unpacked()
-    except PackagesMissingError as error:
-        leave_out(str(error))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Runner:
         self.folder, self.platform, self.forge = folder / "checkout", platform, forge
         shutil.copytree(CHECKOUT, self.folder, ignore=_NOT_COPIED)
         # A copy, as the pipeline makes its environment anew in there; its packages are then the right ones already.
-        shutil.copytree(sys.prefix, self.folder / ".venv", symlinks=True)
+        shutil.copytree(sys.prefix, self.folder / ".venv", symlinks=True, copy_function=os.link)
         (self.folder / "modules").symlink_to(deployment.folder)
         own = pulumi_environment(tools, folder / "pulumi")
         self.state = {name: own.pop(name) for name in ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE")}

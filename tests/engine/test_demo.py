@@ -70,6 +70,9 @@ class Reader:
         return [line for line in lines if str(self.checkout) in line]
 
 
+pytestmark = pytest.mark.xdist_group("demo")  # the tests share one, and go on where the last one left it
+
+
 @pytest.fixture(scope="module")
 def reader(tools, tmp_path_factory):
     reader = Reader(tmp_path_factory.mktemp("demo"))
