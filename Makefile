@@ -52,7 +52,7 @@ engine-test: $(STAMP)  ## Run the tests on the real engine
 	$(PYTEST) -m engine
 
 test-node: $(STAMP)  ## Run the tests on real nodes, a kubelet here and a VM; needs root
-	@trap 'status=$$?; $(RUN) tools.real down; exit $$status' EXIT INT TERM; $(RUN) pytest -v -s -m node tests/node
+	@trap 'status=$$?; $(RUN) tools.real down; exit $$status' EXIT INT TERM; $(RUN) pytest -v -s -m node tests
 
 golden: $(STAMP)  ## Write the golden manifests anew; read the diff before you commit it
 	$(RUN) pytest -m 'not engine and not node' --update-golden

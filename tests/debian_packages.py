@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +17,7 @@ from tools.bootstrap import cache_folder
 COMPILER = ("apt-get", "dpkg", "gcc", "make", "openssl")
 KERNEL_PACKAGES = ("linux-headers-cloud-{arch}", "linux-headers-6.12-cloud-{arch}")
 TOOLS = ("busybox", "kmod", "skopeo", "umoci", "xz-utils", "zstd")
+DOCKER = ("docker.io",)
 
 
 class PackagesMissingError(Exception):
@@ -31,7 +33,7 @@ def leave_out(reason: str) -> NoReturn:
 
 @dataclass(frozen=True)
 class Debian:
-    """Kernel headers, `sign-file`, and those of `TOOLS` that the machine lacks, below `root`."""
+    """Packages below `root`: kernel headers, `sign-file`, and of tools what the machine lacks."""
 
     root: Path
 
@@ -58,26 +60,36 @@ class Debian:
 
 
 def unpacked() -> Debian:
-    """Download and unpack on the first use. Raises PackagesMissingError."""
+    """What compiles and signs, downloaded and unpacked on the first use. Raises PackagesMissingError."""
     for program in COMPILER:
         if not shutil.which(program):
             raise PackagesMissingError(f"compiling the sample needs {', '.join(COMPILER)}: no {program} here")
-    root = cache_folder() / "debian"
+    return _cached("debian", lambda downloads: [*_header_packages(downloads), *_tool_packages(downloads, TOOLS)])
+
+
+def docker_engine() -> Debian:
+    """Docker, in the same way. Raises PackagesMissingError."""
+    return _cached("debian-docker", lambda downloads: _tool_packages(downloads, DOCKER))
+
+
+def _cached(name: str, packages: Callable[[Path], list[str]]) -> Debian:
+    root = cache_folder() / name
     root.mkdir(parents=True, exist_ok=True)
     with root.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (root / "ready").exists():
-            _unpack(root)
+            _unpack(root, packages)
     return Debian(root)
 
 
-def _unpack(root: Path) -> None:
+def _unpack(root: Path, packages: Callable[[Path], list[str]]) -> None:
     shutil.rmtree(root)
     downloads = root / "downloads"
     (downloads / "lists/partial").mkdir(parents=True)
     (downloads / "archives/partial").mkdir(parents=True)
     _run(downloads, "apt-get", "update")
-    _run(downloads, "apt-get", "download", *_header_packages(downloads), *_tool_packages(downloads))
+    if wanted := packages(downloads):
+        _run(downloads, "apt-get", "download", *wanted)
     for package in downloads.glob("*.deb"):
         _run(downloads, "dpkg", "-x", str(package), str(root))
     shutil.rmtree(downloads)
@@ -92,9 +104,9 @@ def _header_packages(downloads: Path) -> list[str]:
     return sorted({name for name in depends if name.startswith(("linux-headers-", "linux-kbuild-"))})
 
 
-def _tool_packages(downloads: Path) -> list[str]:
-    """Return TOOLS and what they depend on, without what is installed; lines are `'URL' NAME_VERSION.deb …`."""
-    uris = _run(downloads, "apt-get", "install", "--print-uris", "-qq", "--no-install-recommends", *TOOLS)
+def _tool_packages(downloads: Path, tools: tuple[str, ...]) -> list[str]:
+    """Return tools and what they depend on, without what is installed; lines are `'URL' NAME_VERSION.deb …`."""
+    uris = _run(downloads, "apt-get", "install", "--print-uris", "-qq", "--no-install-recommends", *tools)
     return [line.split()[1].partition("_")[0] for line in uris.splitlines()]
 
 

@@ -14,23 +14,27 @@ import shlex
 import shutil
 import subprocess
 import tarfile
+import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Self
 
 import pytest
-from debian_packages import Debian, PackagesMissingError, leave_out
+from debian_packages import Debian, PackagesMissingError, docker_engine, leave_out
 
 from tools.bootstrap import Toolset
-from tools.real.packages import SUITE, archive
+from tools.real.node_root import mmdebstrap
+from tools.real.packages import install_missing_programs
 from tools.registry import Registry
 
 LOADER_IMAGE = Path(__file__).parents[1] / "loader-image"
 KERNEL_SERIES = ("6.1", "6.12")
+BASE_IMAGE = "debian:made"
 SIGNATURE_MAGIC = b"~Module signature appended~\n"
 
 pytestmark = pytest.mark.xdist_group("loader image")  # compiled and signed once
@@ -399,97 +403,95 @@ def test_the_signer_leaves_no_copy_of_the_image_behind(signing: Signing, tree: P
     assert list(scratch.iterdir()) == []
 
 
-class Buildah:
-    """The machine's buildah, with a store of its own."""
+class Docker:
+    """An engine with a socket and a store of its own. A context manager that starts it and ends it."""
 
-    def __init__(self, folder: Path, registry: str) -> None:
-        self._registry = registry
-        self._command = ["buildah", "--root", str(folder / "store"), "--runroot", str(folder / "run")]
-        self._environment = os.environ | {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
+    def __init__(self, debian: Debian, folder: Path) -> None:
+        host = f"unix://{folder}/socket"
+        self.environment = debian.environment | {"DOCKER_HOST": host, "DOCKER_BUILDKIT": "1", "HOME": str(folder)}
+        places = [f"--{name}={folder / name}" for name in ("data-root", "exec-root", "pidfile")]
+        # Containers use the machine's network, to which nothing is added.
+        self._command = ["dockerd", f"--host={host}", *places, "--bridge=none", "--iptables=false", "--ip6tables=false"]
+        self._folder = folder
 
     def __call__(self, *arguments: str | Path) -> str:
-        return run(*self._command, *arguments, env=self._environment)
+        return run("docker", *arguments, env=self.environment)
 
-    def build(self, name: str, containerfile: Path, context: Path, *options: str) -> Image:
-        """Build and push an image."""
-        image = Image(self._registry, name)
-        self("bud", "--tls-verify=false", *options, "--file", containerfile, "--tag", str(image), context)
-        self("push", "--tls-verify=false", str(image))
-        return image
+    def __enter__(self) -> Self:
+        log_file = self._folder / "log"
+        with log_file.open("wb") as log:
+            self._process = subprocess.Popen(self._command, env=self.environment, stdout=log, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 60
+        while subprocess.run(["docker", "info"], env=self.environment, capture_output=True, check=False).returncode:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.__exit__()
+                pytest.fail(f"Docker does not start:\n{log_file.read_text()}")
+            time.sleep(0.2)
+        return self
 
-    def run(self, image: Image, command: Sequence[str], *options: str) -> str:
-        """Run a command in a new container of an image."""
-        container = self("from", "--pull-always", "--tls-verify=false", str(image)).strip()
-        return self("run", *options, container, "--", *command)
-
-
-@pytest.fixture
-def buildah(registry: str, tmp_path: Path) -> Iterator[Buildah]:
-    for program in ("buildah", "mmdebstrap"):
-        if os.geteuid() or not shutil.which(program):
-            leave_out("building the images needs root, and Debian's buildah and mmdebstrap")
-    yield Buildah(tmp_path / "buildah", registry)
-    shutil.rmtree(tmp_path / "buildah")
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+        left_mounted = self._folder / "exec-root/netns/default"
+        subprocess.run(["umount", left_mounted], capture_output=True, check=False)
 
 
 @pytest.fixture
-def base_image(buildah: Buildah, tmp_path: Path) -> str:
-    """Debian made from packages: the build argument that stands in for the default, which needs Docker Hub."""
-    context = tmp_path / "base"
-    context.mkdir()
-    options = [f"--aptopt={option}" for option in archive().options]
-    run("mmdebstrap", "--variant=minbase", *options, SUITE, context / "debian.tar", *archive().sources)
-    (context / "Containerfile").write_text("FROM scratch\nADD debian.tar /\n")
-    image = buildah.build("debian", context / "Containerfile", context)
-    return f"--build-arg=BASE_IMAGE={image}"
+def docker(tmp_path: Path) -> Iterator[Docker]:
+    """Docker with Debian made from packages, as nothing can be had from Docker Hub."""
+    if os.geteuid():
+        leave_out("Docker needs root")
+    install_missing_programs()
+    try:
+        engine = docker_engine()
+    except PackagesMissingError as error:
+        leave_out(str(error))
+    mmdebstrap(tmp_path / "debian.tar", "ca-certificates")
+    # The sockets of an engine need short names: pytest's own folder may be too deep.
+    with TemporaryDirectory(prefix="docker-") as folder, Docker(engine, Path(folder)) as running:
+        running("import", tmp_path / "debian.tar", BASE_IMAGE)
+        yield running
 
 
-def build_in_builder(
-    buildah: Buildah, builder: Image, target: Image, base_image: str, **arguments: Image | str
-) -> None:
-    """Build the sample's Containerfile without any other file, as a Job does, and push it."""
-    build = ["buildah", "bud", "--format=docker", "--tls-verify=false", f"--tag={target}", base_image]
-    build += [f"--build-arg={name}={value}" for name, value in arguments.items()]
-    push = ["buildah", "push", "--tls-verify=false", str(target)]
-    script = f"cd /workspace && {shlex.join(build)} . && {shlex.join(push)}"
-    # In a pod buildah makes a user namespace; inside a chroot the kernel forbids that, so it gets what it lacks.
-    capabilities = ("--cap-add=CAP_SYS_ADMIN", "--cap-add=CAP_MKNOD")
-    volume = f"--volume={LOADER_IMAGE}/Containerfile:/workspace/Containerfile:ro"
-    buildah.run(builder, ["sh", "-c", script], *capabilities, volume)
+def readme_commands() -> str:
+    """The commands for docker, as a reader types them."""
+    return "".join(
+        re.findall(r"```sh skip=\"needs docker.*?\n(.*?)```", (LOADER_IMAGE / "README.md").read_text(), re.DOTALL)
+    )
 
 
 @pytest.mark.node
-def test_the_images_build_the_sample_and_sign_it(
-    buildah: Buildah, base_image: str, debian: Debian, signing_key: SigningKey, tmp_path: Path
+def test_docker_builds_the_images_as_the_readme_says(
+    docker: Docker, debian: Debian, registry: str, signing_key: SigningKey, tmp_path: Path
 ) -> None:
-    builder, signer, source = (
-        buildah.build(name, LOADER_IMAGE / name / "Containerfile", LOADER_IMAGE / name, base_image)
-        for name in ("builder", "signer", "sample")
-    )
-    release = debian.release(KERNEL_SERIES[0])
-    unsigned, signed = (Image(builder.registry, name) for name in ("kmm-unsigned", "kmm"))
-    build_in_builder(buildah, builder, unsigned, base_image, SOURCE_IMAGE=source, KERNEL_FULL_VERSION=release)
+    release = debian.release("6.12")  # with a +, which no tag can hold
+    reader = f"""
+        kubectl() {{ echo {release}; }}
+        docker() {{
+            action=$1; shift
+            [ "$action" != build ] || set -- --network=host --build-arg=BASE_IMAGE={BASE_IMAGE} "$@"
+            command docker "$action" "$@"
+        }}
+    """
+    run("sh", "-euc", reader + readme_commands(), env=docker.environment, cwd=LOADER_IMAGE.parent)
+    assert "buildah version" in docker("run", "--rm", "registry.example.com/kmm-builder:1", "buildah", "--version")
+    unsigned, signed = (Image(registry, name) for name in ("kmm-sample", "kmm-sample-signed"))
+    docker("tag", f"registry.example.com/kmm-sample:{release.replace('+', '_')}", str(unsigned))
+    docker("push", str(unsigned))
     assert unsigned.config["Labels"]["org.opencontainers.image.version"] == release
 
-    settings = {
-        "UNSIGNED_IMAGE": unsigned,
-        "SIGNED_IMAGE": signed,
-        "PULL_TLS_VERIFY": "false",
-        "PUSH_TLS_VERIFY": "false",
-    }
+    settings = {"UNSIGNED_IMAGE": unsigned, "SIGNED_IMAGE": signed, "PULL_TLS_VERIFY": "false"}
+    settings |= {"PUSH_TLS_VERIFY": "false"}
     secrets = [("key", signing_key.key), ("cert", signing_key.certificate)]
     signing_key.key.chmod(0o644)  # the default mode of a mounted Secret: the signer is not root
-    buildah.run(
-        signer,
-        ["sign-image"],
-        *(f"--env={name}={value}" for name, value in settings.items()),
-        *(f"--volume={file}:/run/secrets/signing-{name}/{name}:ro" for name, file in secrets),
-    )
+    options = [f"--env={name}={value}" for name, value in settings.items()]
+    options += [f"--volume={file}:/run/secrets/signing-{name}/{name}:ro" for name, file in secrets]
+    docker("run", "--rm", "--network=host", *options, "registry.example.com/kmm-signer:1")
     names = [f"/opt/lib/modules/{release}/{name}.ko" for name in ("kmm_sample", "kmm_sample_base")]
     files = signed.last_layer()
     assert sorted(files) == names
     assert all(signed_by(content, signing_key, tmp_path) for content in files.values())
 
     modprobe = ["modprobe", "--show-depends", "-d", "/opt", "-S", release, "kmm_sample"]
-    plan = buildah.run(signed, ["sh", "-c", f"sleep 0 && ls /firmware && {shlex.join(modprobe)}"])
+    plan = docker("run", "--rm", str(signed), "sh", "-c", f"sleep 0 && ls /firmware && {shlex.join(modprobe)}")
     assert plan.split() == ["kmm_sample.bin", "insmod", names[1], "insmod", names[0]]
