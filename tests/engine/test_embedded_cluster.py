@@ -114,6 +114,7 @@ def test_a_stack_keeps_everything_in_its_folder(tools, tmp_path, program):
     assert stack.destroy().expect().changes == {"delete": 1}
     assert stack.state().get("resources", []) == []
     assert [path for path in sorted(program.iterdir()) if path.name != "__pycache__"] == before
+    assert (stack.folder / "home/logs").read_bytes() == b""  # the engine takes the file for no reason to fail
 
 
 def test_no_process_stays_behind_when_a_command_takes_too_long(tools, tmp_path, program, monkeypatch):
