@@ -35,10 +35,10 @@ for command in (validate, plan, render, preflight, status, explain, schema):
 
 
 def main() -> None:
-    """Run the command line; an expected error is shown without a traceback."""
+    """Run the command line; an expected error, such as a full disk, is shown without a traceback."""
     try:
         app()
-    except KmmError as error:
+    except (KmmError, OSError) as error:
         typer.echo(error, err=True)
         sys.exit(1)
 

@@ -356,7 +356,7 @@ class TestWhichCluster:
         ("content", "message"),
         [
             pytest.param("a: [\n", "not YAML: line 2", id="no YAML"),
-            pytest.param("just text", "not a kubeconfig", id="a text"),
+            pytest.param("just text", "not a kubeconfig: it holds no mapping", id="a text"),
             pytest.param("contexts: 3", "not a kubeconfig: contexts", id="wrong type"),
             pytest.param("", "no current context.*no contexts at all", id="empty"),
             pytest.param("token: s3cret: x", "^(?!.*s3cret)", id="credentials are not shown"),

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 from commands import SPECIFICATION, kmm
+from terminal import Terminal
+from typer.testing import CliRunner
 
 from kmm.__main__ import app
 
@@ -32,9 +34,10 @@ def test_help_has_examples_and_exit_codes(name):
 
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES)
-def test_examples_are_right_usage(name, example):
+def test_examples_are_right_usage_and_can_be_copied_from_any_terminal(name, example):
     arguments = shlex.split(example)[4:]
     COMMANDS[name].make_context(name, arguments)
+    assert example in CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "60"}).stdout
 
 
 def test_all_commands_are_listed():
@@ -56,17 +59,20 @@ def test_wrong_usage_exits_with_2_and_says_what_is_allowed(arguments, message):
     assert message in done.stderr
 
 
+def test_a_full_disk_is_no_traceback():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kmm", "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.strip() == "[Errno 28] No space left on device"
+
+
 def on_terminal(*arguments, **environment):
     """What the command prints on a terminal."""
-    script = shutil.which("script")
-    if script is None:
-        pytest.skip("no `script` (util-linux), which plays a terminal")
-    command = shlex.join([sys.executable, "-m", "kmm", *map(str, arguments)])
-    settings = {"PATH": "/usr/bin:/bin", "TERM": "xterm-256color", "COLUMNS": "200"} | environment
-    done = subprocess.run(
-        [script, "-qec", command, "/dev/null"], capture_output=True, text=True, check=True, env=settings, cwd=REPOSITORY
-    )
-    return done.stdout
+    with Terminal(*arguments, columns=200, **environment) as terminal:
+        assert terminal.end() == 0, terminal.text
+        return terminal.text
 
 
 def test_colours_are_for_terminals_only_and_not_with_no_color():

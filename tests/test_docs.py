@@ -87,6 +87,10 @@ def test_links_between_the_documents_lead_somewhere(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_the_readme_stays_below_two_screens():
+    assert len((CHECKOUT / "README.md").read_text().splitlines()) <= 2 * 40
+
+
 SKIPPED = [block for page in PAGES for block in commands(page, skipped=True)]
 
 

@@ -79,6 +79,14 @@ def test_the_schema_refuses_what_validate_refuses(schema, tmp_path, path, value)
     assert problems(schema, text) != []
 
 
+@pytest.mark.parametrize("file", sorted((SCHEMA.parent / "stacks").rglob("*/*.yaml")), ids=lambda file: file.name)
+def test_editors_find_the_schema_of_our_examples_which_keep_it(schema, file):
+    first, _, text = file.read_text().partition("\n")
+    reference = first.removeprefix("# yaml-language-server: $schema=")
+    assert (file.parent / reference).resolve() == SCHEMA / "module.json"
+    assert problems(schema, text) == []
+
+
 def test_the_schema_looks_into_lists(schema):
     wrong = {"apiVersion": "v1", "kind": "List", "items": [yaml.safe_load(changed("metadata.name", "Upper"))]}
     assert problems(schema, yaml.safe_dump(wrong)) == ["$.items[0].metadata.name"]

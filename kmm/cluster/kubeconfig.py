@@ -117,7 +117,11 @@ def _read(file: str) -> _KubeConfig | None:
     """`None` for a file without content, which kubectl passes over."""
     try:
         document = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-        return None if document is None else _KubeConfig.model_validate(document)
+        if document is None:
+            return None
+        if not isinstance(document, dict):
+            raise ClusterError(f"{file} is not a kubeconfig: it holds no mapping with clusters and contexts")
+        return _KubeConfig.model_validate(document)
     except (OSError, UnicodeDecodeError) as error:
         raise ClusterError(f"kubeconfig {file} can't be read: {error}") from None
     except yaml.YAMLError as error:

@@ -14,7 +14,7 @@ from kmm.commands.inputs import (
     Assumption,
     ContextOption,
     KubeconfigOption,
-    OptionalModulesOption,
+    ModulesOption,
     SourceOption,
     read_modules,
     show_warnings,
@@ -35,7 +35,7 @@ _SHOWN: Final = 20  # names listed in one message
 
 def explain(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     module: Annotated[str, typer.Argument(metavar="MODULE", help="NAME or NAMESPACE/NAME.", show_default=False)],
-    modules: OptionalModulesOption = None,
+    modules: ModulesOption = None,
     source: SourceOption = Source.FILES,
     node: Annotated[
         str | None, typer.Option("--node", metavar="NODE", help="Explain this node step by step.", show_default="all")
@@ -53,9 +53,9 @@ def explain(  # noqa: PLR0913, PLR0917 (one parameter for each option)
 
     Examples:
 
-      python -m kmm explain my-kmod --modules stacks/dev
-
-      python -m kmm explain drivers/my-kmod --modules stacks/dev --node worker-17
+    \b
+    python -m kmm explain my-kmod --modules stacks/dev
+    python -m kmm explain drivers/my-kmod --modules stacks/dev --node worker-17
     """
     from kmm.cluster import connect  # noqa: PLC0415
     from kmm.explanation import explain as explain_nodes  # noqa: PLC0415

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -24,15 +24,16 @@ class Assumption(StrEnum):
     MISSING = "missing"
 
 
-_MODULES: Final = typer.Option(
-    "--modules",
-    metavar="PATH",
-    help="Module file, folder (with subfolders: *.yaml, *.yml, *.json) or glob, such as stacks/dev. "
-    "Can be given more than once.",
-    show_default=False,
-)
-ModulesOption = Annotated[list[str], _MODULES]
-OptionalModulesOption = Annotated[list[str] | None, _MODULES]
+ModulesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--modules",
+        metavar="PATH",
+        help="Module file, folder (with subfolders: *.yaml, *.yml, *.json) or glob, such as stacks/dev. "
+        "Can be given more than once.",
+        show_default=False,
+    ),
+]
 SourceOption = Annotated[
     Source,
     typer.Option("--source", help="Where Modules are defined: in files, as objects of the cluster, or in both."),
@@ -42,7 +43,8 @@ NodesOption = Annotated[
     typer.Option(
         "--nodes",
         metavar="FILE",
-        help="What `kubectl get nodes -o yaml|json` prints, '-' for stdin; no cluster is needed then.",
+        help="What `kubectl get nodes -o yaml|json` prints, '-' for stdin. No cluster is needed then, and images are "
+        "taken for present.",
         show_default="the nodes of the current cluster",
     ),
 ]
@@ -61,7 +63,7 @@ AssumeImagesOption = Annotated[
     typer.Option(
         "--assume-images",
         help="Take images that a mapping builds or signs for present or missing, without asking.",
-        show_default="ask their registries; with --nodes: present",
+        show_default="ask their registries",
     ),
 ]
 FutureKernelsOption = Annotated[

@@ -13,7 +13,7 @@ from kmm.commands.inputs import (
     Inputs,
     KubeconfigOption,
     NodesOption,
-    OptionalModulesOption,
+    ModulesOption,
     SourceOption,
     show_warnings,
 )
@@ -39,7 +39,7 @@ class PlanFormat(StrEnum):
 
 
 def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
-    modules: OptionalModulesOption = None,
+    modules: ModulesOption = None,
     source: SourceOption = Source.FILES,
     nodes: NodesOption = None,
     kubeconfig: KubeconfigOption = None,
@@ -55,13 +55,11 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
 
     Examples:
 
-      python -m kmm plan --modules stacks/dev
-
-      python -m kmm plan --source cluster
-
-      kubectl get nodes -o json | python -m kmm plan --modules kmod.yaml --nodes - --assume-images present
-
-      python -m kmm plan --modules stacks/prod --future-kernel 6.8.0-71-generic -o html > plan.html
+    \b
+    python -m kmm plan --modules stacks/dev
+    python -m kmm plan --source cluster
+    kubectl get nodes -o json | python -m kmm plan --modules kmod.yaml --nodes - --assume-images present
+    python -m kmm plan --modules stacks/prod --future-kernel 6.8.0-71-generic -o html > plan.html
     """
     inputs = Inputs(modules, source, nodes, kubeconfig, context, assume_images, future_kernels)
     decided, _, warnings = inputs.plan()

@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from kmm.commands.inputs import ContextOption, KubeconfigOption, ModulesOption, show_warnings
+from kmm.commands.inputs import (
+    ContextOption,
+    KubeconfigOption,
+    ModulesOption,
+    SourceOption,
+    read_modules,
+    show_warnings,
+)
 from kmm.commands.plan import OutputFormat
 from kmm.errors import ClusterError
+from kmm.module_source import Source
 
 if TYPE_CHECKING:
     from kmm.definition import Module
@@ -36,7 +44,6 @@ def _checked_platform(platform: str) -> str:
 
 
 def preflight(  # noqa: PLR0913, PLR0917 (one parameter for each option)
-    modules: ModulesOption,
     kernels: Annotated[
         list[str],
         typer.Option(
@@ -47,6 +54,8 @@ def preflight(  # noqa: PLR0913, PLR0917 (one parameter for each option)
             callback=_checked_kernels,
         ),
     ],
+    modules: ModulesOption = None,
+    source: SourceOption = Source.FILES,
     platform: Annotated[
         str,
         typer.Option(
@@ -63,21 +72,21 @@ def preflight(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     """Check that Modules are ready for kernels that the cluster does not run yet.
 
     Says which mapping takes each kernel, whether the image is in its registry, built or signed, and whether it holds
-    the kernel module where modprobe looks. Of the image's layers no more is read than that takes. A cluster is only
-    needed for the registry logins that Modules name by imageRepoSecret; without it, your own are used.
+    the kernel module where modprobe looks. Of the image's layers no more is read than that takes. With
+    Modules in files a cluster is only needed for the registry logins that they name by imageRepoSecret; without it,
+    your own are used.
 
     Exit code 0 when all are ready, 1 also when a Module would be left without.
 
     Examples:
 
-      python -m kmm preflight --modules stacks/dev --kernel 6.1.0-32-amd64
-
-      python -m kmm preflight --modules kmod.yaml --kernel 6.1.0-32-amd64 --kernel 6.1.0-37-amd64 -o json
+    \b
+    python -m kmm preflight --modules stacks/dev --kernel 6.1.0-32-amd64
+    python -m kmm preflight --modules kmod.yaml --kernel 6.1.0-32-amd64 --kernel 6.1.0-37-amd64 -o json
     """
-    from kmm.loading import load_modules  # noqa: PLC0415
     from kmm.preflight import check_readiness  # noqa: PLC0415
 
-    loaded = load_modules(modules)
+    loaded = read_modules(modules, source, kubeconfig, context)
     secrets = _pull_secrets(loaded.modules, kubeconfig, context)
     results = check_readiness(loaded.modules, kernels, platform, secrets)
     if output is OutputFormat.JSON:

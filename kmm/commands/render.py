@@ -12,8 +12,8 @@ from kmm.commands.inputs import (
     FutureKernelsOption,
     Inputs,
     KubeconfigOption,
+    ModulesOption,
     NodesOption,
-    OptionalModulesOption,
     Planned,
     SourceOption,
     show_warnings,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def render(  # noqa: PLR0913, PLR0917 (one parameter for each option)
-    modules: OptionalModulesOption = None,
+    modules: ModulesOption = None,
     source: SourceOption = Source.FILES,
     nodes: NodesOption = None,
     kubeconfig: KubeconfigOption = None,
@@ -59,11 +59,10 @@ def render(  # noqa: PLR0913, PLR0917 (one parameter for each option)
 
     Examples:
 
-      python -m kmm render --modules stacks/dev
-
-      python -m kmm render --modules kmod.yaml --nodes nodes.yaml --assume-images present
-
-      python -m kmm render --modules kmod.yaml --config-file stacks/Pulumi.prod.yaml
+    \b
+    python -m kmm render --modules stacks/dev
+    python -m kmm render --modules kmod.yaml --nodes nodes.yaml --assume-images present
+    python -m kmm render --modules kmod.yaml --config-file stacks/Pulumi.prod.yaml
     """
     from kmm.commands.yaml_text import to_yaml  # noqa: PLC0415
     from kmm.jobs import JobSettings  # noqa: PLC0415

@@ -14,13 +14,15 @@ def schema(
     """Print the JSON Schema of Module files, by which editors complete and check them.
 
     An editor with the YAML language server takes it from a file's first line:
+
+    \b
     # yaml-language-server: $schema=PATH/schema/module.json
 
     Examples:
 
-      python -m kmm schema > module.json
-
-      python -m kmm schema --crd | kubectl apply --server-side -f -
+    \b
+    python -m kmm schema > module.json
+    python -m kmm schema --crd | kubectl apply --server-side -f -
     """
     if crd:
         from kmm.commands.yaml_text import to_yaml  # noqa: PLC0415

@@ -21,7 +21,7 @@ def validate(
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="PATH...",
+            metavar="PATH",
             help="Files, folders (with subfolders: *.yaml, *.yml, *.json) or globs.",
             show_default=False,
         ),
@@ -36,9 +36,9 @@ def validate(
 
     Examples:
 
-      python -m kmm validate stacks/dev
-
-      python -m kmm validate 'modules/**/*.yaml' -o json
+    \b
+    python -m kmm validate stacks/dev
+    python -m kmm validate 'modules/**/*.yaml' -o json
     """
     from kmm.loading import load_modules  # noqa: PLC0415
 
