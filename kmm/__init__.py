@@ -14,7 +14,7 @@ Data flows one way: observe, decide, declare. The modules, lowest layer first; n
 - rollout, audit, outputs, job_checks, job_inputs, image_rules: what became of it in the cluster, what scripts are
   told, what Jobs and images lack
 - kept_versions: what stays of earlier versions
-- declaration: what is declared, and what that changes
+- declaration, impact: what is declared, and what that changes
 - status, explanation: how Modules fare in a cluster, and why
 - docker_config, registry_errors: what registries want and answer
 - logins, registry_http: what `registry` is made of

@@ -1,6 +1,6 @@
 """What is asked of registries, and what follows from the answers: missing images, pinned digests. Pure."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from kmm.manifests.loader import loader_name
@@ -75,6 +75,17 @@ def pin_digests(plan: Plan, images: Images, live: Iterable[DaemonSet]) -> Plan:
         return replace(kernel, actions=actions, reason="loaded by the first `pulumi up` that finds the image's digest")
 
     return _each_kernel(plan, pinned)
+
+
+def keep_digest(resolved: ResolvedKernel, running: Mapping[tuple[str, str], DaemonSet]) -> ResolvedKernel:
+    """With the digest by which the loader runs, if it runs this image: that is no other definition.
+
+    For those who ask no registry; `running` is by namespace and name.
+    """
+    live = running.get((resolved.module.metadata.namespace, loader_name(resolved)))
+    if live is None or live.image.partition("@")[0] != resolved.image:
+        return resolved
+    return replace(resolved, pinned_image=live.image)
 
 
 def _each_kernel(plan: Plan, change: Callable[[KernelPlan], KernelPlan]) -> Plan:

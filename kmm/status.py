@@ -6,12 +6,13 @@ A `Target` is what shall be Ready: of the plan when Modules are given, else what
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
+from kmm.image_rules import keep_digest
 from kmm.kept_versions import kept_versions, kept_workload
 from kmm.manifests.device_plugin import device_plugin_manifest
-from kmm.manifests.loader import loader_manifest, loader_name
+from kmm.manifests.loader import loader_manifest
 from kmm.mapping import ResolvedKernel
 from kmm.names import INSTANCE_LABEL, ROLE_MODULE_LOADER, version_label
 from kmm.nodes import Node
@@ -73,6 +74,14 @@ class Row:
         return tuple(one for one in self.nodes if one.state in (State.WAITING, State.FAILED))
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How Modules fare at one moment. With a `problem` the cluster does not tell now, and `rows` are of before."""
+
+    rows: tuple[Row, ...]
+    problem: str = ""
+
+
 def planned_targets(plan: Plan, daemon_sets: Sequence[DaemonSet], nodes: Sequence[Node]) -> Iterator[Target]:
     """What `pulumi up` would wait for: the plan's, and what it would keep of earlier versions."""
     running = _by_key(daemon_sets)
@@ -91,11 +100,8 @@ def planned_targets(plan: Plan, daemon_sets: Sequence[DaemonSet], nodes: Sequenc
 def planned_loader(
     kernel: KernelPlan, resolved: ResolvedKernel, running: Mapping[tuple[str, str], DaemonSet]
 ) -> Workload:
-    """The loader of a kernel. Its image may run by digest: that is no other definition."""
-    live = running.get((resolved.module.metadata.namespace, loader_name(resolved)))
-    if live is not None and live.image.partition("@")[0] == resolved.image:
-        resolved = replace(resolved, pinned_image=live.image)
-    return loader_workload(kernel, loader_manifest(resolved))
+    """The loader of a kernel; `running` is by namespace and name."""
+    return loader_workload(kernel, loader_manifest(keep_digest(resolved, running)))
 
 
 def running_targets(daemon_sets: Sequence[DaemonSet], nodes: Sequence[Node]) -> Iterator[Target]:

@@ -1,8 +1,11 @@
-"""Modules and nodes for tests: a small valid one, changed where a test says so."""
+"""Modules, nodes and DaemonSets for tests: small valid ones, changed where a test says so."""
+
+from dataclasses import replace
 
 from kmm.definition import Module
-from kmm.names import API_VERSION, MODULE_KIND
+from kmm.names import API_VERSION, INSTANCE_LABEL, MODULE_KIND, TEMPLATE_HASH_ANNOTATION
 from kmm.nodes import Node, Taint
+from kmm.workloads import DaemonSet
 
 WORKER = {"node-role.kubernetes.io/worker": ""}
 ANY_KERNEL = {"regexp": "^.+$"}
@@ -39,6 +42,20 @@ def node(name="node-1", kernel="5.14.0-70.el9.x86_64", *, labels=None, taints=()
         unschedulable=cordoned,
         kernel_version=kernel,
     )
+
+
+def live(manifest, owner="kmm-1", **changes):
+    """The DaemonSet that a manifest makes, as the cluster shows it, of the stack `owner`."""
+    metadata, pod = manifest["metadata"], manifest["spec"]["template"]["spec"]
+    found = DaemonSet(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        labels=metadata["labels"] | {INSTANCE_LABEL: owner},
+        node_selector=pod["nodeSelector"],
+        image=pod["containers"][0]["image"],
+        template_hash=metadata["annotations"][TEMPLATE_HASH_ANNOTATION],
+    )
+    return replace(found, **changes)
 
 
 def taint(text):

@@ -3,13 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from builders import WORKER, module, node
+from builders import WORKER, live, module, node
 
 from kmm.changes import Change, Kind, loader_changes
 from kmm.manifests import module_manifests
-from kmm.names import INSTANCE_LABEL, KERNEL_LABEL, ROLE_DEVICE_PLUGIN, ROLE_LABEL, TEMPLATE_HASH_ANNOTATION
+from kmm.names import KERNEL_LABEL, ROLE_DEVICE_PLUGIN, ROLE_LABEL
 from kmm.plan import Images, make_plan
-from kmm.workloads import DaemonSet
 
 KERNEL = "5.14.0-70.el9.x86_64"
 OWNER = "kmm-1"
@@ -22,18 +21,6 @@ def labelled(name, kernel=KERNEL):
 def loaders(*modules, nodes):
     plan = make_plan(modules, nodes, Images())
     return [kernel.loader for one in plan.modules for kernel in module_manifests(one).kernels]
-
-
-def live(manifest, owner=OWNER, **changes):
-    metadata = manifest["metadata"]
-    found = DaemonSet(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        labels=metadata["labels"] | {INSTANCE_LABEL: owner},
-        node_selector=manifest["spec"]["template"]["spec"]["nodeSelector"],
-        template_hash=metadata["annotations"][TEMPLATE_HASH_ANNOTATION],
-    )
-    return replace(found, **changes)
 
 
 def described(changes):

@@ -1,11 +1,16 @@
 """Guards against a plan that scripts can't read, that hides something from people, or that fails without a word."""
 
 import json
+import re
 
 import pytest
+from builders import module
 from commands import GOLDEN, SPECIFICATION, kmm, write_module, write_nodes
 
+from kmm.changes import Change, Kind
+from kmm.commands.plan_table import print_plan
 from kmm.names import FUTURE_KERNELS_ANNOTATION
+from kmm.plan import Images, make_plan
 
 KERNEL = "5.14.0-70.el9.x86_64"
 BUILD = {"dockerfileConfigMap": {"name": "dockerfile"}}
@@ -150,6 +155,26 @@ def test_future_kernels_are_shown_apart(tmp_path):
     assert built.rstrip().endswith("none: nothing to make")
     assert unserved.rstrip().endswith("none: no kernel mapping matches")
     assert "default/kmod: future kernel 6.1.0: no kernel mapping matches" in finished.stderr
+
+
+def test_the_table_shows_where_modules_are_unloaded(capsys):
+    changes = [
+        Change("default/kmod", KERNEL, Kind.RELOAD, "kmod-1", tuple(f"n{number}" for number in range(12))),
+        Change("default/kmod", "6.1", Kind.LOAD, "kmod-2", ("c",)),
+        Change("default/old", KERNEL, Kind.UNLOAD, "old-1", ("a",)),
+        Change("default/slow", KERNEL, Kind.UNLOAD, "slow-1", ("a",), unloads=False),
+    ]
+    print_plan(make_plan([module(), module("slow")], [], Images()), changes)
+    header, _, *rows = (re.split("  +", line.strip()) for line in capsys.readouterr().out.splitlines()[-6:])
+    assert header == ["CHANGED MODULE", "KERNEL", "CHANGE", "NODES"]
+    assert rows == [
+        ["default/kmod", KERNEL, "unload, load", "12: n0, n1, n2, n3, n4, n5, n6, n7, n8, n9, …"],
+        ["default/kmod", "6.1", "load", "1: c"],
+        ["default/old", KERNEL, "unload: not among these Modules, but of their stack", "1: a"],
+        ["default/slow", KERNEL, "none: stays as it is until the next boot: its unload policy is Never", "1: a"],
+    ]
+    print_plan(make_plan([module()], [], Images()), [])
+    assert "No module is loaded or unloaded" in capsys.readouterr().out
 
 
 def test_a_module_without_nodes_is_in_the_table(tmp_path):

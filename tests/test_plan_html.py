@@ -10,6 +10,7 @@ from commands import SPECIFICATION
 from commands import kmm as run_kmm
 
 import kmm.commands
+from kmm.changes import Change, Kind
 from kmm.commands.plan_html import plan_html
 from kmm.plan import IgnoredNode, Images, KernelPlan, ModulePlan, Plan, make_plan
 
@@ -99,16 +100,43 @@ def test_warnings_are_shown():
     assert warning in page([], [], warnings=[warning]).text
 
 
+CHANGES = [
+    Change("default/kmod", "5.14", Kind.RELOAD, "kmod-1", ("a", "b")),
+    Change("default/kmod", "6.1", Kind.LOAD, "kmod-2", ("c",)),
+    Change("default/old", "5.14", Kind.UNLOAD, "old-1", ("a",)),
+    Change("default/slow", "5.14", Kind.RELOAD, "slow-1", ("d",), unloads=False),
+]
+
+
+def changed(changes):
+    return Page(plan_html(make_plan([module(), module("slow")], [node()], Images()), (), changes)).text
+
+
+def test_the_page_shows_what_the_change_touches():
+    shown = changed(CHANGES)
+    section = shown[shown.index("What this change touches") : shown.index("Modules and kernels")]
+    assert [word for word in section if word in ("●", "▼", "-")] == ["▼", "●", "▼", "-"]
+    for words in (" unload, load", "a, b", " load", " unload", "not among these Modules, but of their stack"):
+        assert words in section
+    assert "stays as it is until the next boot: its unload policy is Never" in section
+    assert shown[shown.index("nodes that unload") + 1] == "2"
+
+
+def test_the_page_says_that_nothing_changes_only_when_a_cluster_was_looked_at():
+    assert "No module is loaded or unloaded: every loader is as planned." in changed(())
+    assert "What this change touches" not in changed(None)
+
+
 def test_nothing_is_hidden_in_what_names_hold():
     kernels = (KernelPlan(HOSTILE, (HOSTILE,), None, (), HOSTILE),)
     plan = Plan((ModulePlan(module(), kernels),), (IgnoredNode(HOSTILE, HOSTILE),))
-    shown = Page(plan_html(plan, [HOSTILE]))
+    shown = Page(plan_html(plan, [HOSTILE], [Change(HOSTILE, HOSTILE, Kind.UNLOAD, HOSTILE, (HOSTILE,))]))
     assert not {"script", "img"} & {tag for tag, _ in shown.tags}
-    assert shown.text.count(HOSTILE) >= 5
+    assert shown.text.count(HOSTILE) >= 8
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_runs():
-    shown = page([module()], [node()])
+    shown = Page(plan_html(make_plan([module()], [node()], NO_IMAGES), (), CHANGES))
     allowed = {"html", "head", "meta", "title", "style", "body", "header", "main", "section", "article", "div", "span"}
     allowed |= {"h1", "h2", "h3", "p", "ul", "li", "dl", "dt", "dd", "table", "thead", "tbody", "tr", "th", "td"}
     allowed |= {"code", "small", "details", "summary"}

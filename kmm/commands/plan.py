@@ -1,6 +1,7 @@
 """`python -m kmm plan`: what would be done for each Module and kernel, and why."""
 
 import json
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,14 +13,16 @@ from kmm.commands.inputs import (
     FutureKernelsOption,
     Inputs,
     KubeconfigOption,
-    NodesOption,
     ModulesOption,
+    NodesOption,
     SourceOption,
     show_warnings,
 )
 from kmm.module_source import Source
 
 if TYPE_CHECKING:
+    from kmm.changes import Change
+    from kmm.commands.inputs import Planned
     from kmm.plan import KernelPlan, ModulePlan, Plan
 
 
@@ -53,6 +56,8 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
 ) -> None:
     """Show which Module gets which image on which kernels and nodes, without changing anything.
 
+    When a cluster is read, also where `pulumi up` would load, unload or reload a module.
+
     Examples:
 
     \b
@@ -62,24 +67,52 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     python -m kmm plan --modules stacks/prod --future-kernel 6.8.0-71-generic -o html > plan.html
     """
     inputs = Inputs(modules, source, nodes, kubeconfig, context, assume_images, future_kernels)
-    decided, _, warnings = inputs.plan()
+    planned = inputs.plan()
+    decided, _, warnings = planned
+    changes = _changes(inputs, planned)
     if output is PlanFormat.JSON:
-        typer.echo(json.dumps(_json(decided), indent=2))
+        typer.echo(json.dumps(_json(decided, changes), indent=2))
     elif output is PlanFormat.HTML:
         from kmm.commands.plan_html import plan_html  # noqa: PLC0415
 
-        typer.echo(plan_html(decided, warnings), nl=False)
+        typer.echo(plan_html(decided, warnings, changes), nl=False)
     else:
         from kmm.commands.plan_table import print_plan  # noqa: PLC0415
 
-        print_plan(decided)
+        print_plan(decided, changes)
     show_warnings(warnings)
 
 
-def _json(decided: "Plan") -> dict[str, Any]:
+def _changes(inputs: Inputs, planned: "Planned") -> "tuple[Change, ...] | None":
+    """What it would do to the modules that are loaded now; None without a cluster."""
+    from kmm.cluster import connect  # noqa: PLC0415
+    from kmm.impact import plan_changes  # noqa: PLC0415
+
+    if inputs.nodes is not None:
+        return None
+    return plan_changes(planned.plan, connect(inputs.kubeconfig, inputs.context).daemon_sets(), planned.nodes)
+
+
+def _json(decided: "Plan", changes: "Iterable[Change] | None") -> dict[str, Any]:
     return {
         "modules": [_module(module) for module in decided.modules],
         "ignored": [{"node": ignored.node, "reason": ignored.reason} for ignored in decided.ignored],
+        **({} if changes is None else {"changes": [_change(change) for change in changes]}),
+    }
+
+
+def _change(change: "Change") -> dict[str, Any]:
+    from kmm.commands.change_words import unloads  # noqa: PLC0415
+
+    namespace, _, name = change.module.partition("/")
+    return {
+        "namespace": namespace,
+        "name": name,
+        "kernel": change.kernel,
+        "kind": change.kind.value,
+        "unloads": unloads(change),
+        "daemonSet": change.daemon_set,
+        "nodes": list(change.nodes),
     }
 
 

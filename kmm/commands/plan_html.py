@@ -10,21 +10,24 @@ from importlib.resources import files
 from typing import Final
 from xml.etree.ElementTree import Element, tostring
 
+from kmm.changes import Change, Kind
+from kmm.commands.change_words import change_action, change_remark, unloads
 from kmm.commands.html_tree import Content, element
 from kmm.plan import Action, KernelPlan, ModulePlan, Plan
 
 _SHOWN_NODES: Final = 3  # more are folded up
 _FIT_ON_PAPER: Final = 6  # columns of the matrix with words in them; of more, paper shows the symbols
-_STATES: Final = {
-    "load": ("●", "Loaded: the image is there, as far as registries were asked."),
-    "make": ("◆", "Loaded once Jobs have made the image."),
-    "none": ("▲", "Left without the module."),
-    "unused": ("-", "No node of this kernel is selected."),
+_SYMBOLS: Final = {"load": "●", "make": "◆", "none": "▲", "unused": "-", "unload": "▼"}
+_LEGEND: Final = {
+    "load": "Loaded: the image is there, as far as registries were asked.",
+    "make": "Loaded once Jobs have made the image.",
+    "none": "Left without the module.",
+    "unused": "No node of this kernel is selected.",
 }
 
 
-def plan_html(plan: Plan, warnings: Sequence[str]) -> str:
-    """The whole page."""
+def plan_html(plan: Plan, warnings: Sequence[str], changes: Sequence[Change] | None = None) -> str:
+    """The whole page. Without `changes` it does not say what is loaded and unloaded: no cluster was looked at."""
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -33,12 +36,12 @@ def plan_html(plan: Plan, warnings: Sequence[str]) -> str:
         element("title", "Kernel modules: the plan"),
         element("style", files("kmm.commands").joinpath("plan.css").read_text()),
     )
-    body = element("body", _header(plan, warnings), element("main", *_sections(plan, warnings)))
+    body = element("body", _header(plan, warnings, changes), element("main", *_sections(plan, warnings, changes)))
     page = tostring(element("html", head, body, lang="en"), encoding="unicode", method="html")
     return f"<!DOCTYPE html>\n{page}\n"
 
 
-def _header(plan: Plan, warnings: Sequence[str]) -> Element:
+def _header(plan: Plan, warnings: Sequence[str], changes: Iterable[Change] | None) -> Element:
     kernels = [kernel for module in plan.modules for kernel in module.kernels]
     future = [kernel for module in plan.modules for kernel in module.future]
     facts = {
@@ -51,13 +54,17 @@ def _header(plan: Plan, warnings: Sequence[str]) -> Element:
         "warnings": len(warnings),
         "ignored nodes": len({ignored.node for ignored in plan.ignored}),
     }
+    if changes is not None:
+        facts["nodes that unload"] = len({node for change in changes if unloads(change) for node in change.nodes})
     counts = (element("div", element("dt", name), element("dd", f"{count:,}")) for name, count in facts.items())
     return element("header", element("h1", "Kernel modules: the plan"), element("dl", *counts))
 
 
-def _sections(plan: Plan, warnings: Sequence[str]) -> Iterator[Element]:
+def _sections(plan: Plan, warnings: Sequence[str], changes: Sequence[Change] | None) -> Iterator[Element]:
     if concerns := [*_left_without(plan), *warnings]:
         yield _section("Attention", element("ul", *(element("li", concern) for concern in concerns)))
+    if changes is not None:
+        yield _section("What this change touches", _changes(plan, changes))
     yield _section("Modules and kernels", _matrix(plan), _legend())
     yield _section("What is done", *map(_module, plan.modules))
     if any(module.future for module in plan.modules):
@@ -84,6 +91,18 @@ def _section(title: str, *content: Content) -> Element:
     return element("section", element("h2", title), *content)
 
 
+def _changes(plan: Plan, changes: Sequence[Change]) -> Element:
+    if not changes:
+        return element("p", "No module is loaded or unloaded: every loader is as planned.")
+    rows = ((one.module, one.kernel, _change(plan, one), _nodes(one.nodes)) for one in changes)
+    return _table(("Module", "Kernel", "Change", "Nodes"), rows)
+
+
+def _change(plan: Plan, change: Change) -> Element:
+    state = "unload" if unloads(change) else "load" if change.kind is Kind.LOAD else "unused"
+    return element("div", _badge(state, change_action(change)), _reason(change_remark(plan, change)))
+
+
 def _matrix(plan: Plan) -> Element:
     """Modules by kernels; wide ones scroll by themselves, also by keyboard."""
     kernels = list(_nodes_by_kernel(plan))
@@ -107,20 +126,24 @@ def _matrix_row(module: ModulePlan, kernels: Iterable[str]) -> Element:
 
 def _matrix_cell(kernel: KernelPlan | None) -> Element:
     if kernel is None:
-        return element("td", element("span", _STATES["unused"][0], class_="unused", aria_label="not selected"))
-    return element("td", _badge(kernel), " ", element("small", _count(kernel.nodes, "node")))
+        return element("td", element("span", _SYMBOLS["unused"], class_="unused", aria_label="not selected"))
+    return element("td", _kernel_badge(kernel), " ", element("small", _count(kernel.nodes, "node")))
 
 
-def _badge(kernel: KernelPlan) -> Element:
+def _kernel_badge(kernel: KernelPlan) -> Element:
     state = "none" if kernel.reason else "make" if kernel.gated else "load"
-    word = element("span", f" {', '.join(kernel.actions) or 'none'}", class_="word")
-    return element("span", element("span", _STATES[state][0], aria_hidden="true"), word, class_=f"badge {state}")
+    return _badge(state, ", ".join(kernel.actions) or "none")
+
+
+def _badge(state: str, words: str) -> Element:
+    symbol = element("span", _SYMBOLS[state], aria_hidden="true")
+    return element("span", symbol, element("span", f" {words}", class_="word"), class_=f"badge {state}")
 
 
 def _legend() -> Element:
     terms = (
-        element("div", element("dt", element("span", symbol, class_=f"badge {state}")), element("dd", meaning))
-        for state, (symbol, meaning) in _STATES.items()
+        element("div", element("dt", element("span", _SYMBOLS[state], class_=f"badge {state}")), element("dd", meaning))
+        for state, meaning in _LEGEND.items()
     )
     return element("dl", *terms, class_="legend")
 
@@ -140,7 +163,12 @@ def _module(module: ModulePlan) -> Element:
 
 
 def _kernel_row(kernel: KernelPlan) -> Sequence[Content]:
-    return kernel.version, element("div", _badge(kernel), _reason(kernel)), _image(kernel), _nodes(kernel.nodes)
+    return (
+        kernel.version,
+        element("div", _kernel_badge(kernel), _reason(kernel.reason)),
+        _image(kernel),
+        _nodes(kernel.nodes),
+    )
 
 
 def _future(plan: Plan) -> Element:
@@ -153,11 +181,15 @@ def _future(plan: Plan) -> Element:
 
 
 def _future_action(kernel: KernelPlan) -> Content:
-    return element("div", _badge(kernel), _reason(kernel)) if kernel.gated or kernel.reason else "nothing to make"
+    return _action(kernel) if kernel.gated or kernel.reason else "nothing to make"
 
 
-def _reason(kernel: KernelPlan) -> Content:
-    return element("p", kernel.reason, class_="reason") if kernel.reason else ""
+def _action(kernel: KernelPlan) -> Element:
+    return element("div", _kernel_badge(kernel), _reason(kernel.reason))
+
+
+def _reason(words: str | None) -> Content:
+    return element("p", words, class_="reason") if words else ""
 
 
 def _image(kernel: KernelPlan) -> Content:

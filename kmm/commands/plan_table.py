@@ -1,24 +1,29 @@
 """The plan as tables for people."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from rich.table import Table
 
+from kmm.changes import Change
+from kmm.commands.change_words import change_action, change_remark, unloads
 from kmm.commands.tables import new_console, new_table, print_table
 from kmm.plan import IgnoredNode, KernelPlan, ModulePlan, Plan
 
 _SHOWN_NODES: Final = 3
+_SHOWN_CHANGED_NODES: Final = 10
 
 
-def print_plan(plan: Plan) -> None:
-    """Prints Modules with their kernels, then kernels to come, and nodes that some Module or all of them leave out."""
+def print_plan(plan: Plan, changes: Sequence[Change] | None) -> None:
+    """Prints Modules with their kernels, kernels to come, nodes that some Module or all leave out, and what changes."""
     console = new_console()
     print_table(console, _modules_table(plan))
-    for table in (_future_table(plan), _ignored_table(plan.ignored)):
+    for table in (_future_table(plan), _ignored_table(plan.ignored), _changes_table(plan, changes or ())):
         if table.row_count:
             console.print()
             print_table(console, table)
+    if changes is not None and not changes:
+        console.print("\nNo module is loaded or unloaded: every loader is as planned.", soft_wrap=True)
 
 
 def _modules_table(plan: Plan) -> Table:
@@ -55,9 +60,9 @@ def _image(kernel: KernelPlan) -> str:
     return kernel.resolved.image if kernel.resolved else "-"
 
 
-def _nodes(names: Sequence[str]) -> str:
-    more = ", …" if len(names) > _SHOWN_NODES else ""
-    return f"{len(names)}: {', '.join(names[:_SHOWN_NODES])}{more}"
+def _nodes(names: Sequence[str], shown: int = _SHOWN_NODES) -> str:
+    more = ", …" if len(names) > shown else ""
+    return f"{len(names)}: {', '.join(names[:shown])}{more}"
 
 
 def _actions(kernel: KernelPlan) -> str:
@@ -68,4 +73,13 @@ def _ignored_table(ignored: Sequence[IgnoredNode]) -> Table:
     table = new_table("IGNORED NODE", "REASON")
     for one in ignored:
         table.add_row(one.node, one.reason)
+    return table
+
+
+def _changes_table(plan: Plan, changes: Iterable[Change]) -> Table:
+    table = new_table("CHANGED MODULE", "KERNEL", "CHANGE", "NODES")
+    for change in changes:
+        words = ": ".join(filter(None, (change_action(change), change_remark(plan, change))))
+        nodes = _nodes(change.nodes, _SHOWN_CHANGED_NODES)
+        table.add_row(change.module, change.kernel, words, nodes, style="yellow" if unloads(change) else "")
     return table
