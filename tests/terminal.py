@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_REDRAW = re.compile(r"(?:\r|\x1b\[1A|\x1b\[2K)*\x1b\[2K")
+_REDRAW = re.compile(r"\x1b\[H|\x1b\[\?1049[hl]")  # from the top of the screen, or on another screen
 
 
 class Terminal:
@@ -45,9 +45,9 @@ class Terminal:
         os.close(self._side)
 
     @property
-    def frames(self):
-        """What stood there one after the other, without colours, each a list of lines."""
-        return [_CONTROL.sub("", frame).replace("\r", "").splitlines() for frame in _REDRAW.split(self.text)]
+    def screen(self):
+        """What stands there now, without colours."""
+        return _CONTROL.sub("", _REDRAW.split(self.text)[-1])
 
     def resize(self, columns, lines):
         """As the user pulls at the window."""

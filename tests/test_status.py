@@ -2,24 +2,26 @@
 
 import io
 from dataclasses import replace
+from itertools import islice
 
-from builders import module, node
+import pytest
+from builders import live, module, node
 from rich.console import Console
 
+import kmm.commands.status as command
 from kmm.commands.status_table import status_table
+from kmm.errors import ClusterError
 from kmm.manifests import module_manifests
 from kmm.manifests.loader import loader_manifest
 from kmm.names import (
-    INSTANCE_LABEL,
     ROLE_DEVICE_PLUGIN,
     ROLE_MODULE_LOADER,
-    TEMPLATE_HASH_ANNOTATION,
     version_label,
 )
 from kmm.plan import Images, make_plan
 from kmm.rollout import State
-from kmm.status import needed_pods, planned_targets, running_targets, skipped_rows, status_rows
-from kmm.workloads import DaemonSet, Pod
+from kmm.status import Look, needed_pods, planned_targets, running_targets, skipped_rows, status_rows
+from kmm.workloads import Pod
 
 KERNEL = "5.14.0-70.el9.x86_64"
 PLUGIN = {"container": {"image": "registry.example/plugin:v1"}}
@@ -30,26 +32,15 @@ def deployed(*modules, nodes, ready=None, **changes):
     plan = make_plan(modules, nodes, Images())
     count = {one.module.key: sum(len(kernel.nodes) for kernel in one.kernels) for one in plan.modules}
     return [
-        replace(_live(manifest, count[one.module.key] if ready is None else ready), **changes)
+        replace(live(manifest, template="1", **_counts(count[one.module.key] if ready is None else ready)), **changes)
         for one in plan.modules
         for manifest in module_manifests(one)
         if manifest["kind"] == "DaemonSet"
     ]
 
 
-def _live(manifest, ready):
-    metadata = manifest["metadata"]
-    return DaemonSet(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        labels=metadata["labels"] | {INSTANCE_LABEL: "kmm-1"},
-        node_selector=manifest["spec"]["template"]["spec"]["nodeSelector"],
-        template_hash=metadata["annotations"][TEMPLATE_HASH_ANNOTATION],
-        template="1",
-        desired=ready,
-        updated=ready,
-        ready=ready,
-    )
+def _counts(pods):
+    return dict.fromkeys(("desired", "updated", "ready"), pods)
 
 
 def pod(daemon_set, node, **fields):
@@ -110,9 +101,9 @@ def test_an_image_that_runs_by_digest_is_no_other_definition():
     plan = make_plan([own], nodes, Images())
     image = f"{plan.modules[0].kernels[0].resolved.image}@sha256:{'0' * 64}"
     pinned = replace(plan.modules[0].kernels[0].resolved, pinned_image=image)
-    live = replace(_live(loader_manifest(pinned), 1), image=image)
-    assert [(row.note, row.ready) for row in rows(own, nodes=nodes, daemon_sets=[live])] == [("", 1)]
-    other = replace(live, image=image.replace("org/kmod", "org/other"))
+    running = live(loader_manifest(pinned), template="1", **_counts(1))
+    assert [(row.note, row.ready) for row in rows(own, nodes=nodes, daemon_sets=[running])] == [("", 1)]
+    other = replace(running, image=image.replace("org/kmod", "org/other"))
     assert "changed" in rows(own, nodes=nodes, daemon_sets=[other])[0].note
 
 
@@ -222,3 +213,36 @@ class TestTable:
     def test_a_reason_is_said_once(self):
         plan = make_plan([module(mappings=[{"literal": "1"}])], [node("a")], Images())
         assert printed(list(skipped_rows(plan))).count("no kernel mapping matches") == 1
+
+
+def answering(monkeypatch, *answers):
+    """Lets `status` read these rows or errors, one after the other, without a pause."""
+    left = iter(answers)
+
+    def rows(*_):
+        answer = next(left)
+        if isinstance(answer, ClusterError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(command, "_rows", rows)
+    monkeypatch.setattr(command, "_PAUSE", 0)
+
+
+def test_a_cluster_that_does_not_answer_for_a_moment_ends_no_watch(monkeypatch):
+    answering(monkeypatch, ("before",), ClusterError("away"), ("after",))
+    looks = islice(command._looks(None, None, watch=True), 3)
+    assert list(looks) == [Look(("before",)), Look(("before",), "away"), Look(("after",))]
+
+
+def test_a_cluster_that_does_not_answer_at_all_is_an_error(monkeypatch):
+    answering(monkeypatch, ClusterError("away"))
+    with pytest.raises(ClusterError, match="away"):
+        next(command._looks(None, None, watch=True))
+
+
+def test_a_watch_without_a_terminal_tells_each_change_and_each_problem_once(capsys):
+    show = command._changes(print)
+    for look in (Look((1,)), Look((1,)), Look((1,), "away"), Look((1,), "still away"), Look((1,)), Look((2,), "gone")):
+        show(look)
+    assert capsys.readouterr() == ("(1,)\n(2,)\n", "away\ngone\n")

@@ -5,25 +5,28 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from kmm.commands.inputs import ContextOption, KubeconfigOption, OptionalModulesOption, read_modules, show_warnings
+from kmm.commands.inputs import ContextOption, KubeconfigOption, ModulesOption, read_modules, show_warnings
 from kmm.commands.plan import OutputFormat
+from kmm.errors import ClusterError
 from kmm.module_source import Source
 
 if TYPE_CHECKING:
     from kmm.cluster.client import Cluster
     from kmm.definition import Module
-    from kmm.status import Row
+    from kmm.status import Look, Row
 
 _NOT_READY: Final = 3
+_INTERRUPTED: Final = 130  # what shells make of SIGINT
 _PAUSE: Final = 2.0  # seconds between two looks, or five times what a look takes
 
 
 def status(  # noqa: PLR0913, PLR0917 (one parameter for each option)
-    modules: OptionalModulesOption = None,
+    modules: ModulesOption = None,
     source: Annotated[
         Source | None,
         typer.Option(
@@ -50,11 +53,10 @@ def status(  # noqa: PLR0913, PLR0917 (one parameter for each option)
 
     Examples:
 
-      python -m kmm status
-
-      python -m kmm status --modules stacks/dev --watch
-
-      python -m kmm status -o json | jq '.workloads[] | select(.ready < .wanted)'
+    \b
+    python -m kmm status
+    python -m kmm status --modules stacks/dev --watch
+    python -m kmm status -o json | jq '.workloads[] | select(.ready < .wanted)'
     """
     from kmm.cluster import connect  # noqa: PLC0415
 
@@ -63,35 +65,60 @@ def status(  # noqa: PLR0913, PLR0917 (one parameter for each option)
         loaded = read_modules(modules, source or Source.FILES, kubeconfig, context)
         show_warnings(loaded.warnings)
         declared = loaded.modules
-    rows: Sequence[Row] | None = None
-    with _display(output, watch) as show, suppress(KeyboardInterrupt):  # Ctrl-C is the way to end --watch
-        for look in _looks(connect(kubeconfig, context), declared, watch):
-            if look != rows:
-                show(look)
-            rows = look
-    if any(row.unready for row in rows or ()):
+    last: Look | None = None
+    with _display(output, watch) as show, suppress(*([KeyboardInterrupt] if watch else [])):
+        for last in _looks(connect(kubeconfig, context), declared, watch):
+            show(last)
+    if last is None:
+        raise typer.Exit(_INTERRUPTED)
+    if last.problem:
+        raise ClusterError(last.problem)
+    if any(row.unready for row in last.rows):
         raise typer.Exit(_NOT_READY)
 
 
-def _display(output: OutputFormat, watch: bool) -> "AbstractContextManager[Callable[[Sequence[Row]], None]]":
+def _display(output: OutputFormat, watch: bool) -> "AbstractContextManager[Callable[[Look], None]]":
     if output is OutputFormat.JSON:
-        return nullcontext(lambda rows: typer.echo(json.dumps(_json(rows), indent=None if watch else 2)))
-    from kmm.commands.status_table import table_display  # noqa: PLC0415
+        return nullcontext(_changes(lambda rows: typer.echo(json.dumps(_json(rows), indent=None if watch else 2))))
+    from kmm.commands.status_table import live_status, print_status  # noqa: PLC0415
+    from kmm.commands.tables import can_write_over  # noqa: PLC0415
 
-    return table_display(watch)
+    return live_status() if watch and can_write_over() else nullcontext(_changes(print_status))
 
 
-def _looks(cluster: "Cluster", modules: "Sequence[Module] | None", watch: bool) -> "Iterator[tuple[Row, ...]]":
-    """How things are now, and with `watch` again and again."""
-    while True:
-        started = time.monotonic()
-        yield _look(cluster, modules)
-        if not watch:
-            return
+def _changes(show: "Callable[[Sequence[Row]], None]") -> "Callable[[Look], None]":
+    """Shows rows that differ from those before, and on stderr a problem that was not there before."""
+    former: Look | None = None
+
+    def show_change(look: "Look") -> None:
+        nonlocal former
+        if former is None or look.rows != former.rows:
+            show(look.rows)
+        if look.problem and (former is None or not former.problem):
+            typer.echo(look.problem, err=True)
+        former = look
+
+    return show_change
+
+
+def _looks(cluster: "Cluster", modules: "Sequence[Module] | None", watch: bool) -> "Iterator[Look]":
+    """How things are now, and with `watch` again and again; then a cluster that does not answer ends nothing."""
+    from kmm.status import Look  # noqa: PLC0415
+
+    started = time.monotonic()
+    last = Look(_rows(cluster, modules))
+    yield last
+    while watch:
         time.sleep(max(_PAUSE, 5 * (time.monotonic() - started)))
+        started = time.monotonic()
+        try:
+            last = Look(_rows(cluster, modules))
+        except ClusterError as error:
+            last, started = replace(last, problem=str(error)), time.monotonic()
+        yield last
 
 
-def _look(cluster: "Cluster", modules: "Sequence[Module] | None") -> "tuple[Row, ...]":
+def _rows(cluster: "Cluster", modules: "Sequence[Module] | None") -> "tuple[Row, ...]":
     from kmm.plan import Images, make_plan  # noqa: PLC0415
     from kmm.status import needed_pods, planned_targets, running_targets, skipped_rows, status_rows  # noqa: PLC0415
 
@@ -107,8 +134,8 @@ def _look(cluster: "Cluster", modules: "Sequence[Module] | None") -> "tuple[Row,
         targets, skipped = list(planned_targets(plan, daemon_sets, nodes)), list(skipped_rows(plan))
     roles = needed_pods(targets, daemon_sets, nodes)
     pods = cluster.pods(*sorted(roles)) if roles else ()
-    rows = [*status_rows(targets, daemon_sets, nodes, pods), *skipped]
-    return tuple(sorted(rows, key=lambda row: row.order))
+    found = [*status_rows(targets, daemon_sets, nodes, pods), *skipped]
+    return tuple(sorted(found, key=lambda row: row.order))
 
 
 def _json(rows: "Sequence[Row]") -> dict[str, Any]:

@@ -3,30 +3,52 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Final
 
+from rich.console import Group
 from rich.live import Live
+from rich.live_render import LiveRender
 from rich.table import Table
+from rich.text import Text
 
 from kmm.commands.tables import new_console, new_table, print_table
 from kmm.names import ROLE_DEVICE_PLUGIN
 from kmm.rollout import State
-from kmm.status import Row
+from kmm.status import Look, Row
 
 _SHOWN_NODES: Final = 3
 _SHOWN_LINES: Final = 5
 _WORTH_A_LOOK: Final = (State.FAILED, State.WAITING, State.LEFT_OUT, State.BLOCKED)
 
 
+def print_status(rows: Sequence[Row]) -> None:
+    """Prints the table."""
+    print_table(new_console(), status_table(rows))
+
+
 @contextmanager
-def table_display(watch: bool) -> Iterator[Callable[[Sequence[Row]], None]]:
-    """Gives a function that shows rows: below the former ones, or on a watched terminal in their place."""
-    console = new_console()
-    if watch and console.is_terminal:
-        with Live(console=console, auto_refresh=False) as live:
-            yield lambda rows: live.update(status_table(rows), refresh=True)
-    else:
-        yield lambda rows: print_table(console, status_table(rows))
+def live_status() -> Iterator[Callable[[Look], None]]:
+    """Gives a function that shows how things are on the whole terminal; the last of it stays when it ends."""
+    last: Look | None = None
+
+    def show(look: Look) -> None:
+        nonlocal last
+        last = look
+        live.update(LiveRender(Group(_clock(look), status_table(look.rows))), refresh=True)
+
+    with Live(console=new_console(), screen=True, auto_refresh=False) as live:
+        yield show
+    if last is not None:
+        print_status(last.rows)
+
+
+def _clock(look: Look) -> Text:
+    """That it is alive, also where nothing changes."""
+    now = f"{datetime.now():%H:%M:%S}"
+    if look.problem:
+        return Text(f"{now} This is how it was before: {look.problem}\n", style="red")
+    return Text(f"{now} Ctrl-C ends this\n", style="dim")
 
 
 def status_table(rows: Sequence[Row]) -> Table:

@@ -14,6 +14,12 @@ def new_console() -> Console:
     return Console(markup=False, highlight=False, emoji=False)
 
 
+def can_write_over() -> bool:
+    """Whether standard output is a terminal on which a table can stand in the place of a former one."""
+    console = new_console()
+    return console.is_terminal and not console.is_dumb_terminal
+
+
 def new_table(*columns: str) -> Table:
     """A table without rows."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")

@@ -1,12 +1,15 @@
 """Guards against a status that differs from what the cluster shows, writes to it, or ends with the wrong exit code."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 from commands import kmm
+from terminal import Terminal
 
 from kmm.definition.crd import custom_resource_definition
 from tests.engine.deployment import KERNEL, NEXT_KERNEL
@@ -59,24 +62,38 @@ def test_a_pod_that_crashes_shows_its_last_words_and_exit_code_3(deployment, kub
     assert "built for another kernel" in table
 
 
-def test_watching_prints_a_line_for_each_change_and_ends_with_ctrl_c(cluster, deployment, nodes):
+def test_watching_shows_each_change_in_a_pipe_and_on_a_terminal_until_ctrl_c(cluster, deployment, nodes):
     nodes.add(KERNEL)
     deployment.write()
-    arguments = ["status", "--watch", "-o", "json", "--modules", deployment.folder, "--kubeconfig", cluster.kubeconfig]
-    watching = subprocess.Popen(
-        [sys.executable, "-m", "kmm", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert json.loads(watching.stdout.readline())["ready"] is False
+    arguments = ["status", "--watch", "--modules", deployment.folder, "--kubeconfig", cluster.kubeconfig]
+    with Terminal(*arguments, columns=50, lines=6) as terminal, watching(*arguments, "-o", "json") as pipe:
+        terminal.read_until(lambda: "..." in terminal.screen)
+        assert all(len(line) <= 50 for line in terminal.screen.splitlines())  # and what does not fit is cut, not lost
+        assert json.loads(pipe.stdout.readline())["ready"] is False
+        terminal.resize(120, 30)
         deployment.stack.up().expect()
+        terminal.read_until(lambda: " 1/1 " in terminal.screen)
+        terminal.type("\x03")
+        assert terminal.end() == 0
+        assert " 1/1 " in terminal.screen  # stays there
+        assert "Ctrl-C" not in terminal.screen
         deadline = time.monotonic() + 60
-        while not json.loads(watching.stdout.readline())["ready"]:
+        while not json.loads(pipe.stdout.readline())["ready"]:
             assert time.monotonic() < deadline
-        watching.send_signal(2)
-        _, errors = watching.communicate(timeout=20)
-    finally:
-        watching.kill()
-    assert (watching.returncode, errors) == (0, "")
+        pipe.send_signal(signal.SIGINT)
+        _, errors = pipe.communicate(timeout=20)
+    assert (pipe.returncode, errors) == (0, "")
+
+
+@contextmanager
+def watching(*arguments):
+    """The running command in a pipe."""
+    command = [sys.executable, "-m", "kmm", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_cluster_without_the_kind_module_says_so(cluster):
