@@ -72,6 +72,7 @@ class Evidence:
 
 def explain(module: Module, evidence: Evidence) -> Iterator[Explanation]:
     """The Module on each node."""
+    evidence = replace(evidence, daemon_sets=[one for one in evidence.daemon_sets if one.module == module.key])
     plans = {node: kernel for kernel in _kernel_plans(module, evidence.nodes) for node in kernel.nodes}
     pods: dict[str, list[Pod]] = defaultdict(list)
     for pod in evidence.pods:
@@ -251,11 +252,7 @@ class _Case:
 
     def _loader_pods(self) -> Iterator[Pod]:
         """The pods of the Module's loaders on the node, of whatever kernel."""
-        own = {
-            (one.namespace, one.name)
-            for one in self.evidence.daemon_sets
-            if one.module == self.module.key and one.role == ROLE_MODULE_LOADER
-        }
+        own = {(one.namespace, one.name) for one in self.evidence.daemon_sets if one.role == ROLE_MODULE_LOADER}
         return (pod for pod in self.pods if (pod.namespace, pod.daemon_set) in own)
 
     def _pod_names(self, daemon_set: str) -> str:
