@@ -130,8 +130,9 @@ def test_the_commands_of_a_pipeline_preview_deploy_and_find_drift(runner, deploy
     assert comment["body"].startswith("### kmm: preview of stack prod\n")
     assert f"registry.example/kmod:{KERNEL}" in comment["body"]
     assert "DaemonSet" in comment["body"]
-    (module,) = json.loads((runner.folder / "plan.json").read_text())["modules"]
-    assert module["kernels"][0]["version"] == KERNEL
+    plan = json.loads((runner.folder / "plan.json").read_text())
+    assert [kernel["version"] for kernel in plan["modules"][0]["kernels"]] == [KERNEL]
+    assert [(one["kind"], one["nodes"]) for one in plan["changes"]] == [("load", deployment.nodes.names)]
     assert json.loads((runner.folder / "preview.json").read_text())["changeSummary"]["create"] > 0
     assert "</html>" in (runner.folder / "plan.html").read_text()
 
@@ -151,6 +152,12 @@ def test_no_drift_is_found_where_none_is_and_a_preview_that_fails_is_commented_t
     for stage in ("up", "drift"):
         exit_code, output = runner.run(stage)
         assert exit_code == 0, output
+    wrong = runner.folder / "modules/wrong.yaml"
+    wrong.write_text("kind: Modul\n")
+    exit_code, output = runner.run("preview")
+    assert exit_code == 1, output
+    assert "modules/wrong.yaml:1: kind: " in runner.forge.comments[0]["body"]
+    wrong.unlink()
     config = runner.folder / "stacks/Pulumi.prod.yaml"
     settings = yaml.safe_load(config.read_text())
     settings["config"]["kmm:imageCheck"] = "maybe"
