@@ -18,9 +18,10 @@ Data flows one way: observe, decide, declare. The modules, lowest layer first; n
 - status, explanation: how Modules fare in a cluster, and why
 - docker_config, registry_errors: what registries want and answer
 - logins, registry_http: what `registry` is made of
-- loading, node_file, stack_file, cluster, registry: the only modules that read files, the API server, registries
+- loading, node_file, cluster, registry: with stack_file the only modules that read files, the API server, registries
 - image_layers, pull_secrets, preflight: what images hold, logins to them; whether Modules are ready for kernels to come
 - rollout_wait, departure, settings: waiting for the cluster, leaving it in order; the stack's configuration
+- stack_file: the stack's configuration, read without Pulumi
 - observation: everything that is read before anything is decided
 - resources: what Pulumi declares
 - program: what `pulumi up` runs; with `resources` alone in knowing Pulumi

@@ -232,7 +232,7 @@ def _report(failures: dict[tuple[str, str, str], list[str]]) -> str:
         lines += [f"  {registry} {problem}", *(f"    - {image}" for image in images[:_MAX_LISTED])]
         lines += [f"    - and {more} more"] if more > 0 else []
         lines += [f"    {remedy}"]
-    lines += ["`kmm:imageCheck: assume-present` (or `assume-missing`) goes on without asking."]
+    lines += ["`kmm:imageCheck: assume-present` (`assume-missing`), or --assume-images, goes on without asking."]
     return "\n".join(lines)
 
 

@@ -112,6 +112,11 @@ def read_settings(project: str, environment: Mapping[str, str] = os.environ) -> 
         for namespace, _, name in [key.partition(":")]
         if namespace == project and text != ""
     }
+    return checked_settings(project, own)
+
+
+def checked_settings(project: str, own: Mapping[str, Any]) -> Settings:
+    """The settings of these values, by their keys without `kmm:`. Raises SettingsError with every problem."""
     try:
         return Settings.model_validate(own)
     except ValidationError as error:

@@ -1,33 +1,28 @@
-"""What a stack's file (`Pulumi.NAME.yaml`) says of Jobs, for commands that run without Pulumi."""
+"""The settings in a stack's file (`Pulumi.NAME.yaml`), for commands that run without Pulumi."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
-
 from kmm.documents import parse_documents
 from kmm.errors import SettingsError
-from kmm.jobs import JobSettings
+from kmm.settings import Settings, checked_settings
 
-_PREFIX: Final = "kmm:"
+_PROJECT: Final = "kmm"
 
 
-def load_job_settings(path: Path) -> JobSettings:
-    """`kmm:builder`, `kmm:build` and `kmm:sign` of a stack's file, with defaults for what it does not set.
+def load_settings(path: Path, **given: object) -> Settings:
+    """The settings of a stack's file, but those that are `given`.
 
     Raises SettingsError that names the file and every setting with a problem.
     """
-    config = _config(path)
-    own = {name: config[_PREFIX + name] for name in JobSettings.model_fields if _PREFIX + name in config}
+    prefix = f"{_PROJECT}:"
+    config = _config(path).items()
+    own = {key.removeprefix(prefix): value for key, value in config if key.startswith(prefix) and value != ""}
     try:
-        return JobSettings.model_validate(own)
-    except ValidationError as error:
-        problems = [
-            f"{path}: {_PREFIX}{'.'.join(map(str, one['loc']))}: {one['msg']}; given: {one['input']!r}"
-            for one in error.errors()
-        ]
-        raise SettingsError("\n".join(problems)) from None
+        return checked_settings(_PROJECT, own | given)
+    except SettingsError as error:
+        raise SettingsError("\n".join(f"{path}: {problem}" for problem in str(error).splitlines())) from None
 
 
 def _config(path: Path) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import yaml
 from builders import module
 from commands import GOLDEN, SPECIFICATION, kmm, write_module, write_nodes
 
@@ -175,6 +176,24 @@ def test_the_table_shows_where_modules_are_unloaded(capsys):
     ]
     print_plan(make_plan([module()], [], Images()), [])
     assert "No module is loaded or unloaded" in capsys.readouterr().out
+
+
+def test_a_stack_file_says_what_no_option_does(tmp_path):
+    write_module(tmp_path, kernelMappings=[{"regexp": r"^5\..+$", "build": BUILD}])
+    settings = {
+        "kmm:modules": [str(tmp_path / "module.yaml")],
+        "kmm:futureKernels": ["5.15.0"],
+        "kmm:imageCheck": "assume-missing",
+        "kmm:context": "left out, as nodes are given",
+    }
+    stack = tmp_path / "Pulumi.prod.yaml"
+    stack.write_text(yaml.safe_dump({"config": settings}))
+    arguments = ["--config-file", stack, "--nodes", write_nodes(tmp_path, {"a": KERNEL})]
+    (module,) = planned(*arguments)["modules"]
+    assert [one["actions"] for one in (*module["kernels"], *module["future"])] == [["build", "load"], ["build"]]
+    (module,) = planned(*arguments, "--assume-images", "present", "--future-kernel", "5.16.0")["modules"]
+    assert [(one["version"], one["actions"]) for one in module["future"]] == [("5.16.0", [])]
+    assert module["kernels"][0]["actions"] == ["load"]
 
 
 def test_a_module_without_nodes_is_in_the_table(tmp_path):

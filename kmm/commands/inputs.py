@@ -1,7 +1,7 @@
 """What several commands work on: the same options, read in the same way."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -11,6 +11,7 @@ import typer
 from kmm.module_source import Source
 
 if TYPE_CHECKING:
+    from kmm.jobs import JobSettings
     from kmm.loading import Loaded
     from kmm.nodes import Node
     from kmm.plan import Images, Plan
@@ -78,6 +79,17 @@ FutureKernelsOption = Annotated[
 ]
 
 
+ConfigFileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--config-file",
+        metavar="FILE",
+        help="Stack file, such as stacks/Pulumi.prod.yaml: its settings hold where no option is given.",
+        show_default=False,
+    ),
+]
+
+
 class Planned(NamedTuple):
     """A plan, the nodes it is for, and what to look at."""
 
@@ -97,6 +109,27 @@ class Inputs:
     context: str | None
     assume_images: Assumption | None
     future_kernels: list[str] | None
+
+    def with_stack(self, file: str) -> "tuple[Inputs, JobSettings]":
+        """What a stack's file adds, and its settings of Jobs. Raises SettingsError when it is not usable."""
+        from kmm.settings import ImageCheck  # noqa: PLC0415
+        from kmm.stack_file import load_settings  # noqa: PLC0415
+
+        is_given = bool(self.modules) or self.source is not Source.FILES
+        settings = load_settings(
+            Path(file), **({"modules": self.modules or [], "source": self.source} if is_given else {})
+        )
+        assumed = {ImageCheck.ASSUME_PRESENT: Assumption.PRESENT, ImageCheck.ASSUME_MISSING: Assumption.MISSING}
+        added = replace(
+            self,
+            modules=list(settings.modules),
+            source=settings.source,
+            kubeconfig=self.kubeconfig or (None if self.nodes else settings.kubeconfig),
+            context=self.context or (None if self.nodes else settings.context),
+            assume_images=self.assume_images or assumed.get(settings.image_check),
+            future_kernels=self.future_kernels or list(settings.future_kernels),
+        )
+        return added, settings.jobs
 
     def plan(self) -> Planned:
         """Raises KmmError when anything cannot be read."""
@@ -147,7 +180,7 @@ class Inputs:
 def read_modules(paths: list[str] | None, source: Source, kubeconfig: str | None, context: str | None) -> "Loaded":
     """The Modules that the options mean. Raises KmmError when any cannot be read, BadParameter when they disagree."""
     if not paths and source is not Source.CLUSTER:
-        raise typer.BadParameter("give --modules, or --source cluster")
+        raise typer.BadParameter("say which Modules: --modules PATH, or --source cluster")
     if paths and source is Source.CLUSTER:
         raise typer.BadParameter("--source cluster reads no --modules: leave them out, or take --source both")
     from kmm.cluster import connect  # noqa: PLC0415

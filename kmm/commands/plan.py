@@ -9,6 +9,7 @@ import typer
 
 from kmm.commands.inputs import (
     AssumeImagesOption,
+    ConfigFileOption,
     ContextOption,
     FutureKernelsOption,
     Inputs,
@@ -49,6 +50,7 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     context: ContextOption = None,
     assume_images: AssumeImagesOption = None,
     future_kernels: FutureKernelsOption = None,
+    config_file: ConfigFileOption = None,
     output: Annotated[
         PlanFormat,
         typer.Option("--output", "-o", help="json: for scripts, with all nodes; html: one page, for people."),
@@ -63,10 +65,13 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     \b
     python -m kmm plan --modules stacks/dev
     python -m kmm plan --source cluster
+    python -m kmm plan --config-file stacks/Pulumi.prod.yaml
     kubectl get nodes -o json | python -m kmm plan --modules kmod.yaml --nodes - --assume-images present
     python -m kmm plan --modules stacks/prod --future-kernel 6.8.0-71-generic -o html > plan.html
     """
     inputs = Inputs(modules, source, nodes, kubeconfig, context, assume_images, future_kernels)
+    if config_file:
+        inputs, _ = inputs.with_stack(config_file)
     planned = inputs.plan()
     decided, _, warnings = planned
     changes = _changes(inputs, planned)

@@ -8,6 +8,7 @@ import typer
 
 from kmm.commands.inputs import (
     AssumeImagesOption,
+    ConfigFileOption,
     ContextOption,
     FutureKernelsOption,
     Inputs,
@@ -34,15 +35,7 @@ def render(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     context: ContextOption = None,
     assume_images: AssumeImagesOption = None,
     future_kernels: FutureKernelsOption = None,
-    config_file: Annotated[
-        str | None,
-        typer.Option(
-            "--config-file",
-            metavar="FILE",
-            help="Stack file, such as stacks/Pulumi.prod.yaml: Jobs follow its kmm:builder, kmm:build and kmm:sign.",
-            show_default="their defaults",
-        ),
-    ] = None,
+    config_file: ConfigFileOption = None,
     dockerfiles: Annotated[
         list[str] | None,
         typer.Option(
@@ -62,17 +55,17 @@ def render(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     \b
     python -m kmm render --modules stacks/dev
     python -m kmm render --modules kmod.yaml --nodes nodes.yaml --assume-images present
-    python -m kmm render --modules kmod.yaml --config-file stacks/Pulumi.prod.yaml
+    python -m kmm render --config-file stacks/Pulumi.prod.yaml
     """
     from kmm.commands.yaml_text import to_yaml  # noqa: PLC0415
     from kmm.jobs import JobSettings  # noqa: PLC0415
     from kmm.manifests import manifests  # noqa: PLC0415
-    from kmm.stack_file import load_job_settings  # noqa: PLC0415
 
     if dockerfiles and nodes is None:
         raise typer.BadParameter("--dockerfile is for --nodes; otherwise the cluster's ConfigMaps are read")
-    settings = load_job_settings(Path(config_file)) if config_file else JobSettings()
-    inputs = Inputs(modules, source, nodes, kubeconfig, context, assume_images, future_kernels)
+    inputs, settings = Inputs(modules, source, nodes, kubeconfig, context, assume_images, future_kernels), JobSettings()
+    if config_file:
+        inputs, settings = inputs.with_stack(config_file)
     planned = inputs.plan()
     if nodes is None:
         job_inputs = _from_cluster(inputs, planned, settings)
