@@ -248,12 +248,20 @@ def in_image(sample: Sample, *names: str) -> list[str]:
 
 
 def test_every_module_is_signed_when_none_is_named(
-    signing: Signing, sample: Sample, tree: Path, signing_key: SigningKey
+    signing: Signing, sample: Sample, tree: Path, signing_key: SigningKey, tmp_path: Path
 ) -> None:
     signing.push_unsigned(tree)
     files = signing.signed_files()
     assert sorted(files) == in_image(sample, "kmm_sample.ko", "kmm_sample_base.ko")
-    assert all(signed_by(content, signing_key, signing.folder) for content in files.values())
+    for content in files.values():
+        assert signed_by(content, signing_key, signing.folder)
+        (tmp_path / "signed.ko").write_bytes(content)
+        shown = run("modinfo", tmp_path / "signed.ko", env=signing.debian.environment)
+        assert dict(re.findall(r"^(sig_id|signer|sig_hashalgo): +(\S+)$", shown, re.MULTILINE)) == {
+            "sig_id": "PKCS#7",
+            "signer": "signer",  # the certificate's common name
+            "sig_hashalgo": "sha256",
+        }
 
 
 def test_the_signed_image_is_the_unsigned_one_and_a_layer(signing: Signing, tree: Path) -> None:

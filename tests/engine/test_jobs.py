@@ -3,6 +3,7 @@ when its image is there, or whose failure is not explained.
 """
 
 import json
+import shutil
 import ssl
 from contextlib import ExitStack
 
@@ -127,7 +128,7 @@ def test_a_changed_dockerfile_replaces_a_failed_job(deployment, kubelet, built):
 
 def test_a_job_whose_image_is_not_there_after_it_ended_well_runs_again(deployment, kubelet, built):
     built.write()
-    deployment.nodes.add(KERNEL)
+    (node,) = deployment.nodes.add(KERNEL)
     with running(deployment.stack, *UP) as up:
         ended = built.pod()
         kubelet.complete(ended)
@@ -136,6 +137,18 @@ def test_a_job_whose_image_is_not_there_after_it_ended_well_runs_again(deploymen
         built.make()
         finish(up)
     assert object_steps(deployment.stack.up().expect()) == {("delete", "Job"): 1}
+
+    # A registry may also lose an image, while its module runs and stays.
+    shutil.rmtree(built.registry.folder / "images")
+    pods = uids(deployment.pods())
+    with running(deployment.stack, *UP) as up:
+        kubelet.complete(built.pod(), 1)
+        finish(up, 1)
+    with running(deployment.stack, *UP) as up:
+        built.make()
+        finish(up)
+    assert uids(deployment.pods()) == pods
+    assert deployment.ready_label() in deployment.labels(node)
 
 
 @pytest.mark.parametrize("changes", [False, True], ids=["same Dockerfile", "changed Dockerfile"])
