@@ -16,8 +16,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import typer
 from markdown_it import MarkdownIt
 
+from kmm.__main__ import app
+from kmm.settings import checked_settings
 from tools.bootstrap import CHECKOUT, cache_folder
 from tools.environment import tool_environment
 
@@ -121,6 +124,44 @@ def test_pulumi_commands_that_are_not_run_are_known_to_the_real_one(command, too
     subcommands = [word for word in command[1:3] if re.fullmatch("[a-z]+", word)]
     assert re.search(rf"^  pulumi {subcommands[0]}\b", answer.stdout, re.MULTILINE), answer.stdout
     assert [word for word in command if word.startswith("--") and word not in answer.stdout] == []
+
+
+def skipped(*beginning):
+    """The commands that begin so and are not run, up to a pipe."""
+    found = [c for block in SKIPPED for c in words(block.text) if tuple(c[: len(beginning)]) == beginning]
+    return [command[: command.index("|")] if "|" in command else command for command in found]
+
+
+@pytest.mark.parametrize("command", skipped("python", "-m", "kmm"), ids=shlex.join)
+def test_commands_of_our_own_that_are_not_run_are_right_usage(command):
+    name = command[3]
+    typer.main.get_command(app).commands[name].make_context(name, command[4:])
+
+
+@pytest.mark.parametrize("command", skipped("pulumi", "config", "set"), ids=shlex.join)
+def test_settings_that_are_not_set_here_are_settings_and_take_the_value(command):
+    *_, path, value = command
+    for step in reversed(re.findall(r"\[|\w+(?!\])", path.removeprefix("kmm:"))):
+        value = [value] if step == "[" else {step: value}
+    assert path.startswith("kmm:")
+    checked_settings("kmm", value if value == {"source": "cluster"} else {"modules": ["modules"], **value})
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("command", skipped("kubectl"), ids=shlex.join)
+def test_kubectl_commands_that_are_not_run_are_known_to_the_real_one(command, tools):
+    own = command[: command.index("--")] if "--" in command else command
+    answer = subprocess.run(
+        [*own, "--help"],
+        env=tool_environment(tools),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert answer.returncode == 0, answer.stderr
+    (usage,) = re.findall(r"^  kubectl (\w+)", answer.stdout.partition("Usage:")[2], re.MULTILINE)
+    assert usage in own
 
 
 @pytest.fixture

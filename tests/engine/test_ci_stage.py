@@ -97,6 +97,7 @@ class Runner:
         return {
             "github.event_name": event,
             "vars.PULUMI_BACKEND_URL": self.state["PULUMI_BACKEND_URL"],
+            "secrets.PULUMI_ACCESS_TOKEN": "",
             "secrets.PULUMI_CONFIG_PASSPHRASE": self.state["PULUMI_CONFIG_PASSPHRASE"],
             secret: self.kubeconfig.read_text(),
             "github.event.pull_request.comments_url": self.forge.url,
