@@ -29,13 +29,17 @@ def print_status(rows: Sequence[Row]) -> None:
 
 @contextmanager
 def live_status() -> Iterator[Callable[[Look], None]]:
-    """Gives a function that shows how things are on the whole terminal; the last of it stays when it ends."""
+    """Gives a function that shows how things are on the whole terminal; the last of it stays when it ends.
+
+    What is not ready stands first: the terminal may not hold the rest.
+    """
     last: Look | None = None
 
     def show(look: Look) -> None:
         nonlocal last
         last = look
-        live.update(LiveRender(Group(_clock(look), status_table(look.rows))), refresh=True)
+        rows = sorted(look.rows, key=lambda row: not row.unready)
+        live.update(LiveRender(Group(_clock(look), status_table(rows))), refresh=True)
 
     with Live(console=new_console(), screen=True, auto_refresh=False) as live:
         yield show
@@ -48,7 +52,8 @@ def _clock(look: Look) -> Text:
     now = f"{datetime.now():%H:%M:%S}"
     if look.problem:
         return Text(f"{now} This is how it was before: {look.problem}\n", style="red")
-    return Text(f"{now} Ctrl-C ends this\n", style="dim")
+    unready = sum(bool(row.unready) for row in look.rows)
+    return Text(f"{now} {unready} of {len(look.rows)} not ready; Ctrl-C ends this\n", style="dim")
 
 
 def status_table(rows: Sequence[Row]) -> Table:

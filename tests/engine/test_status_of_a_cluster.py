@@ -65,9 +65,12 @@ def test_a_pod_that_crashes_shows_its_last_words_and_exit_code_3(deployment, kub
 def test_watching_shows_each_change_in_a_pipe_and_on_a_terminal_until_ctrl_c(cluster, deployment, nodes):
     nodes.add(KERNEL)
     deployment.write()
+    deployment.write("idle", selector={"no": "node"})
     arguments = ["status", "--watch", "--modules", deployment.folder, "--kubeconfig", cluster.kubeconfig]
     with Terminal(*arguments, columns=50, lines=6) as terminal, watching(*arguments, "-o", "json") as pipe:
-        terminal.read_until(lambda: "..." in terminal.screen)
+        terminal.read_until(lambda: "1 of 2 not ready" in terminal.screen and "..." in terminal.screen)
+        assert "kmod" in terminal.screen
+        assert "idle" not in terminal.screen  # all is well there
         assert all(len(line) <= 50 for line in terminal.screen.splitlines())  # and what does not fit is cut, not lost
         assert json.loads(pipe.stdout.readline())["ready"] is False
         terminal.resize(120, 30)
