@@ -7,12 +7,15 @@ import base64
 import json
 
 import pytest
+import yaml
 from builders import ANY_KERNEL, BUILD, SIGN, module
 from commands import kmm, write_module
 from image_store import COMPRESSIONS, ImageStore, tar
 from registries import Reply, ScriptedRegistry
 
 from kmm.preflight import check_readiness
+from tests.test_cluster import Answer, FakeApi
+from tests.test_nodes import wire_list
 from tools.images import MANIFEST
 
 KERNEL = "6.1.0-32-amd64"
@@ -267,6 +270,20 @@ def test_the_command_writes_json_for_scripts(tmp_path, registry, store):
         "note": None,
     }
     assert json.loads(done.stdout) == {"modules": [{"namespace": "default", "name": "kmod", "kernels": [kernel]}]}
+
+
+def test_modules_of_the_cluster_are_checked_too(tmp_path, registry, store):
+    store.add_image(IMAGE, READY)
+    file = write_module(tmp_path, containerImage=f"{registry.host}/{IMAGE}", registryTLS={"insecure": True})
+    kubeconfig = tmp_path / "kubeconfig"
+    with FakeApi() as api:
+        api.answers = [Answer(wire_list(yaml.safe_load(file.read_text()), kind="ModuleList"))]
+        context = {"name": "a", "context": {"cluster": "a", "user": "a"}}
+        clusters = [{"name": "a", "cluster": {"server": api.url}}]
+        kubeconfig.write_text(yaml.safe_dump({"contexts": [context], "clusters": clusters, "current-context": "a"}))
+        done = kmm("preflight", "--source", "cluster", "--kubeconfig", kubeconfig, "--kernel", KERNEL)
+    assert done.returncode == 0, done.stderr
+    assert f"yes: load; /{FOLDER}/extra/kmod.ko" in done.stdout
 
 
 def test_without_a_cluster_the_users_own_logins_open_the_registry(tmp_path, store):
