@@ -1,6 +1,9 @@
 """The command line, `python -m kmm`. Only registers commands and shows expected errors."""
 
+import atexit
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -40,7 +43,18 @@ def main() -> None:
         app()
     except (KmmError, OSError) as error:
         typer.echo(error, err=True)
-        sys.exit(1)
+        _end(1)
+    except SystemExit as end:
+        _end(end.code if isinstance(end.code, int) else 1)
+
+
+def _end(code: int) -> None:
+    """After Ctrl-C there may be threads that still wait for an answer, for minutes: nobody waits for them."""
+    if threading.active_count() > 1:
+        atexit._run_exitfuncs()  # keys that the Kubernetes client has written to files go  # noqa: SLF001
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

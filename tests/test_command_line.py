@@ -3,12 +3,15 @@
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from commands import SPECIFICATION, kmm
 from terminal import Terminal
 from typer.testing import CliRunner
@@ -82,6 +85,20 @@ def test_colours_are_for_terminals_only_and_not_with_no_color():
     arguments = ["plan", *nodes, "--assume-images", "present"]
     assert colour.search(on_terminal(*arguments))
     assert not colour.search(on_terminal(*arguments, NO_COLOR="1"))
+
+
+@pytest.mark.parametrize("option", ["--output=table", "--watch"])
+def test_ctrl_c_ends_a_command_at_once_although_the_cluster_does_not_answer(tmp_path, option):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        entry = {"name": "a", "cluster": {"server": f"http://127.0.0.1:{silent.getsockname()[1]}"}}
+        context = {"name": "a", "context": {"cluster": "a", "user": "a"}}
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(yaml.safe_dump({"clusters": [entry], "contexts": [context], "current-context": "a"}))
+        with Terminal("status", option, "--kubeconfig", kubeconfig) as terminal, silent.accept()[0], silent.accept()[0]:
+            time.sleep(0.5)  # so that it waits for answers
+            terminal.type("\x03")
+            assert terminal.end(20) == 130
+            assert "Traceback" not in terminal.text
 
 
 @pytest.fixture(scope="module")
