@@ -96,6 +96,13 @@ def test_the_sample_is_compiled_for_the_kernel_of_the_headers(any_sample: Sample
     assert [line.partition(":")[0] for line in fields("parm")] == ["greeting", "firmware_required"]
 
 
+def test_no_containerfile_copies_a_whole_image() -> None:
+    """kaniko can't: it would copy its own /proc, too."""
+    texts = [path.read_text() for path in LOADER_IMAGE.rglob("Containerfile")]
+    assert len(texts) == 4
+    assert not [text for text in texts if re.search(r"^COPY --from=\S+ / ", text, re.MULTILINE)]
+
+
 def test_modprobe_would_load_the_dependency_first_and_pass_the_parameter(any_sample: Sample, debian: Debian) -> None:
     command = ["modprobe", "--show-depends", "-d", str(any_sample.root), "-S", any_sample.release]
     plan = run(*command, "kmm_sample", "greeting=hi", env=debian.environment).splitlines()
