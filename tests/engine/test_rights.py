@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 import yaml
+from commands import kmm
 
 from tests.engine.accounts import Account
 from tests.engine.deployment import KERNEL, NEXT_KERNEL, declared, object_steps
@@ -52,6 +53,11 @@ def test_previews_need_no_more_than_their_role_and_it_does_not_suffice_to_write(
     preview = deployment.stack.preview("--refresh").expect()
     assert object_steps(preview)[("create", "DaemonSet")] == 3
     assert "Forbidden" not in preview.output
+    commands = {"plan": 0, "render": 0, "status": 3, f"explain {deployment.namespace}/kmod": 0}
+    for command, exit_code in commands.items():
+        options = ["--modules", deployment.folder, "--kubeconfig", deployment.stack.config["kmm:kubeconfig"]]
+        shown = kmm(*command.split(), *options)
+        assert (shown.returncode, "orbidden" in shown.stdout + shown.stderr) == (exit_code, False), shown.stderr
     refused = deployment.stack.up().expect(1)
     assert 'cannot patch resource "nodes"' in refused.output
     assert "Traceback" not in refused.output
