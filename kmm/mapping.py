@@ -57,6 +57,13 @@ class ResolvedKernel:
         return unsigned_image(self.image, self.module.metadata.namespace, self.module.metadata.name)
 
     @property
+    def unsigned_image_tls(self) -> TLSOptions:
+        """How the unsigned image is reached."""
+        if self.build is not None or self.sign is None:
+            return self.registry_tls
+        return self.sign.unsigned_image_registry_tls or TLSOptions()
+
+    @property
     def build_image(self) -> str:
         """The image that the build Job pushes: the final one, or the unsigned one when signing follows."""
         return self.unsigned_image or self.image

@@ -38,10 +38,11 @@ def image_request(kernel: ResolvedKernel, image: str, secrets: PullSecrets) -> I
     """How a registry is asked for an image of a Module; a Secret that is not among `secrets` has no logins."""
     secret = kernel.module.spec.image_repo_secret
     key = (kernel.module.metadata.namespace, secret.name) if secret else None
+    tls = kernel.unsigned_image_tls if image == kernel.unsigned_image else kernel.registry_tls
     return ImageRequest(
         image,
-        kernel.registry_tls.insecure,
-        kernel.registry_tls.insecure_skip_tls_verify,
+        tls.insecure,
+        tls.insecure_skip_tls_verify,
         secrets.get(key, DockerConfig(_origin(key))) if key else None,
     )
 

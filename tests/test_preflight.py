@@ -13,6 +13,7 @@ from commands import kmm, write_module
 from image_store import COMPRESSIONS, ImageStore, tar
 from registries import Reply, ScriptedRegistry
 
+from kmm.errors import RegistryError
 from kmm.preflight import check_readiness
 from tests.test_cluster import Answer, FakeApi
 from tests.test_nodes import wire_list
@@ -139,12 +140,16 @@ def test_an_image_that_will_be_built_is_no_problem(registry, container, actions)
 
 
 def test_the_image_to_be_signed_is_searched(registry, store):
-    sign = SIGN | {"unsignedImage": f"{registry.host}/org/kmod:unsigned"}
+    unsigned = {"unsignedImage": f"{registry.host}/org/kmod:unsigned", "unsignedImageRegistryTLS": {"insecure": True}}
+    sign = SIGN | unsigned
     assert "org/kmod:unsigned is not in its registry" in only(check(registry, sign=sign)).problem
     store.add_image("org/kmod:unsigned", BASE)
     assert "org/kmod:unsigned holds no kmod.ko" in only(check(registry, sign=sign)).problem
     store.add_image("org/kmod:unsigned", READY)
     assert only(check(registry, sign=sign)).problem is None
+    del unsigned["unsignedImageRegistryTLS"]
+    with pytest.raises(RegistryError, match="does not speak TLS"):
+        check(registry, sign=SIGN | unsigned)
 
 
 def test_the_folder_is_named_by_the_whole_kernel_release(registry, store):

@@ -45,7 +45,7 @@ def sign_manifest(resolved: ResolvedKernel, sign: Sign, settings: SignSettings) 
                 "name": "signer",
                 "image": signer_image(resolved, settings),
                 **files,
-                **environment(_variables(resolved, sign)),
+                **environment(_variables(resolved)),
                 **container_resources(settings),
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
@@ -71,14 +71,12 @@ def signer_image(resolved: ResolvedKernel, settings: SignSettings) -> str:
     return settings.image
 
 
-def _variables(resolved: ResolvedKernel, sign: Sign) -> dict[str, str]:
+def _variables(resolved: ResolvedKernel) -> dict[str, str]:
     if resolved.unsigned_image is None:
         raise PlanError(
             f"{resolved.module.key}: kernel {resolved.kernel} has nothing to sign: kernelMappings[{resolved.mapping}]"
             " needs sign.unsignedImage where the image is not built"
         )
-    is_built = resolved.build is not None
-    pull = resolved.registry_tls if is_built else sign.unsigned_image_registry_tls or TLSOptions()
     login = {"REGISTRY_AUTH_FILE": f"{_LOGIN_FOLDER}/config.json"} if resolved.module.spec.image_repo_secret else {}
     return {
         "UNSIGNED_IMAGE": resolved.unsigned_image,
@@ -86,7 +84,7 @@ def _variables(resolved: ResolvedKernel, sign: Sign) -> dict[str, str]:
         "KEY_FILE": f"{_KEY_FOLDER}/{SIGNING_KEY}",
         "CERT_FILE": f"{_CERTIFICATE_FOLDER}/{SIGNING_CERTIFICATE}",
         "MODULES_DIR": resolved.module.spec.module_loader.container.modprobe.dir_name,
-        "PULL_TLS_VERIFY": _verify(pull),
+        "PULL_TLS_VERIFY": _verify(resolved.unsigned_image_tls),
         "PUSH_TLS_VERIFY": _verify(resolved.registry_tls),
         "TMPDIR": _SCRATCH,
         **login,
