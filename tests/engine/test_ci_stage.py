@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,10 @@ class Runner:
     def __init__(self, folder, tools, deployment, platform, forge):
         self.folder, self.platform, self.forge = folder / "checkout", platform, forge
         shutil.copytree(CHECKOUT, self.folder, ignore=_NOT_COPIED)
-        # A copy, as the pipeline makes its environment anew in there; its packages are then the right ones already.
-        shutil.copytree(sys.prefix, self.folder / ".venv", symlinks=True, copy_function=os.link)
+        # The pipeline makes its environment anew in this one, and finds the right packages there already: ours.
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", self.folder / ".venv"], check=True)
+        (site_packages,) = (self.folder / ".venv/lib").glob("python*/site-packages")
+        (site_packages / "ours.pth").write_text(sysconfig.get_path("purelib"))
         (self.folder / "modules").symlink_to(deployment.folder)
         own = pulumi_environment(tools, folder / "pulumi")
         self.state = {name: own.pop(name) for name in ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE")}
@@ -111,7 +114,7 @@ def runner(request, tmp_path, tools, deployment):
     deployment.write()
     with Forge(github=request.param == "github", path=PATHS[request.param]) as forge:
         yield Runner(tmp_path / "ci", tools, deployment, request.param, forge)
-    shutil.rmtree(tmp_path / "ci")  # hundreds of megabytes, which pytest would keep
+    shutil.rmtree(tmp_path / "ci")  # tens of megabytes, which pytest would keep
 
 
 PATHS = {
