@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from kmm.definition import Toleration
-from kmm.jobs import Builder, JobSettings
+from kmm.jobs import Builder, JobSettings, PodSettings
 from kmm.manifests.job import JobType, node_selector, tolerations
 from kmm.mapping import ResolvedKernel
 from kmm.nodes import Node, selected, untolerated_taint
@@ -76,11 +76,11 @@ def _placement_problems(plan: Plan, settings: JobSettings, nodes: Sequence[Node]
 
 
 class _Placement(NamedTuple):
-    """Where Jobs of a Module may run; `selector_field` is what the labels come from."""
+    """Where Jobs of a Module may run; `selector_fields` are what decides which labels that takes."""
 
     module: str
     job_type: JobType
-    selector_field: str
+    selector_fields: tuple[str, ...]
     selector: tuple[tuple[str, str], ...]
     tolerations: tuple[Toleration, ...]
 
@@ -90,10 +90,17 @@ def _placement(resolved: ResolvedKernel, job_type: JobType, settings: JobSetting
     return _Placement(
         resolved.module.key,
         job_type,
-        "build.selector" if resolved.build and resolved.build.selector else "spec.selector",
+        _selector_fields(resolved, job_type, pod),
         tuple(node_selector(resolved, pod).items()),
         tolerations(resolved.module, pod),
     )
+
+
+def _selector_fields(resolved: ResolvedKernel, job_type: JobType, pod: PodSettings) -> tuple[str, ...]:
+    setting = f"kmm:{job_type}.nodeSelector"
+    if resolved.build and resolved.build.selector:
+        return "build.selector", setting
+    return (setting,) if pod.node_selector else ("spec.selector", setting)
 
 
 def _placement_problem(placement: _Placement, nodes: Sequence[Node]) -> str | None:
@@ -101,7 +108,7 @@ def _placement_problem(placement: _Placement, nodes: Sequence[Node]) -> str | No
     setting = f"kmm:{placement.job_type}"
     if not chosen:
         labels = ", ".join(f"{key}={value}" for key, value in placement.selector)
-        return f"none has the labels {labels}. Change {placement.selector_field} or {setting}.nodeSelector"
+        return f"none has the labels {labels}. Change {' or '.join(placement.selector_fields)}"
     taints = {node.name: untolerated_taint(node, placement.tolerations) for node in chosen}
     if None in taints.values():
         return None

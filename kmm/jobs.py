@@ -24,8 +24,8 @@ class Builder(StrEnum):
 class PodSettings(Definition):
     """What build and sign Jobs have in common.
 
-    `node_selector` is added to the Module's selector, `tolerations` to its tolerations. `timeout` (`1h`, `90m`)
-    counts from when the pod is on a node, so it holds the wait for its image too.
+    `node_selector` is added to the Module's `build.selector` and stands in for its `spec.selector`; `tolerations` are
+    added to its own. `timeout` (`1h`, `90m`) counts from when the pod is on a node, with the wait for its image.
     """
 
     image: Image | None = None

@@ -7,6 +7,7 @@ from image_jobs import SIGNER, missing_plan
 from kmm.job_checks import job_problems, job_warnings
 from kmm.job_inputs import ObjectKey, ObjectKind, job_inputs, missing_inputs
 from kmm.jobs import JobSettings
+from kmm.nodes import Node
 from kmm.plan import Images, make_plan
 
 OTHER = "6.0.15-300.fc37.x86_64"
@@ -102,17 +103,25 @@ def test_a_job_that_a_node_takes_is_no_problem():
     assert placement([node("a", taints=["busy:NoSchedule"]), node("b")]) == ()
 
 
+def test_nodes_of_the_settings_need_not_be_the_modules():
+    builder = Node("builder", labels={"disk": "fast"})
+    assert placement([builder], {"nodeSelector": {"disk": "fast"}}) == ()
+    (problem,) = placement([builder])
+    assert problem.endswith("Change spec.selector or kmm:build.nodeSelector")
+
+
 @pytest.mark.parametrize(
     ("selector", "given", "place"),
     [
         ({"builder": "yes"}, {}, "builder=yes. Change build.selector or kmm:build.nodeSelector"),
+        (None, {"nodeSelector": {"disk": "fast"}}, "the labels disk=fast. Change kmm:build.nodeSelector"),
         (
-            None,
+            {"builder": "yes"},
             {"nodeSelector": {"disk": "fast"}},
-            "node-role.kubernetes.io/worker=, disk=fast. Change spec.selector or kmm:build.nodeSelector",
+            "builder=yes, disk=fast. Change build.selector or kmm:build.nodeSelector",
         ),
     ],
-    ids=["module", "settings"],
+    ids=["module", "settings", "both"],
 )
 def test_labels_that_no_node_has_are_a_problem(selector, given, place):
     (problem,) = placement([node()], given, selector=selector)

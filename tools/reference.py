@@ -53,7 +53,7 @@ kmm:sign:
 
 _OF_JOBS: Final = {
     "resources": "Requests and limits of the container, as in a pod",
-    "nodeSelector": "Labels that the node must carry besides those of the Module's selector; these win",
+    "nodeSelector": "Labels of the nodes for the Job, instead of the Module's selector; `build.selector` holds too",
     "tolerations": "Taints in spite of which a node may run the Job, besides those of the Module",
     "timeout": "How long the Job may take once it has a node, with the wait for its image",
 }

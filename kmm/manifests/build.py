@@ -1,6 +1,7 @@
 """The build Job: makes the image of one kernel from the Module's Dockerfile."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -78,8 +79,7 @@ def builder_image(build: Build, settings: JobSettings) -> str:
     tag = build.kaniko_params.tag if build.kaniko_params else None
     if settings.builder is not Builder.KANIKO or tag is None:
         return image
-    reference = ImageReference.parse(image)
-    return f"{reference.registry}/{reference.repository}:{tag}"
+    return str(replace(ImageReference.parse(image), tag=tag, digest=None))
 
 
 def _request(resolved: ResolvedKernel, build: Build, dockerfile: str, settings: JobSettings) -> BuildRequest:

@@ -79,9 +79,12 @@ def job(
 
 
 def node_selector(resolved: ResolvedKernel, settings: PodSettings) -> dict[str, str]:
-    """Labels of the nodes that may run the Job; the settings' win over the Module's."""
-    own = resolved.build.selector if resolved.build else {}
-    return dict(own or resolved.module.spec.selector) | dict(settings.node_selector)
+    """Labels of the nodes that may run the Job: the Module's own nodes, where nothing else is asked for.
+
+    `build.selector` and the settings' labels hold together; the settings' win.
+    """
+    build_selector = resolved.build.selector if resolved.build else {}
+    return dict(build_selector) | dict(settings.node_selector) or dict(resolved.module.spec.selector)
 
 
 def tolerations(module: Module, settings: PodSettings) -> tuple[Toleration, ...]:
