@@ -1,12 +1,14 @@
 """Jobs for tests, as a plan in which no image exists declares them; and how Kubernetes reads what is in them."""
 
 import re
+from contextlib import suppress
 
 from builders import BUILD, module, node
 
 from kmm.jobs import JobSettings
 from kmm.manifests import JobInputs, manifests
 from kmm.plan import Images, make_plan
+from tools.api import ApiError
 
 DOCKERFILE = "FROM registry.example/base:1\nRUN make\n"
 SIGNER = "registry.example/signer:1"
@@ -29,6 +31,19 @@ def jobs(container=None, dockerfile=DOCKERFILE, settings=None, **spec):
 
 def pod(job):
     return job["spec"]["template"]["spec"]
+
+
+def admit(cluster, namespace, level, job):
+    """Ask the API server for the Job's pod where Pod Security is enforced at this level; ApiError if it refuses."""
+    labels = {"pod-security.kubernetes.io/enforce": level}
+    path, merge = f"/api/v1/namespaces/{namespace}", {"Content-Type": "application/merge-patch+json"}
+    cluster.api.request("PATCH", path, {"metadata": {"labels": labels}}, merge)
+    # Admission looks for the account, which comes a moment after its namespace.
+    account = {"metadata": {"name": "own"}}
+    with suppress(ApiError):
+        cluster.api.request("POST", f"{path}/serviceaccounts", account)
+    body = {"metadata": {"name": "one"}, "spec": pod(job) | {"serviceAccountName": "own"}}
+    cluster.api.request("POST", f"{path}/pods?dryRun=All", body)
 
 
 def container(job):

@@ -14,12 +14,13 @@ import yaml
 from builders import BUILD, SIGN, module
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from image_jobs import DOCKERFILE, SIGNER, container, jobs, missing_plan, pod, variables, words
+from image_jobs import DOCKERFILE, SIGNER, admit, container, jobs, missing_plan, pod, variables, words
 
 from kmm.commands.yaml_text import to_yaml
 from kmm.errors import PlanError
 from kmm.jobs import Builder, JobSettings
 from kmm.manifests import JobInputs, manifests
+from tools.api import ApiError
 
 GOLDEN = Path(__file__).parent / "golden_jobs"
 KERNEL = "5.14.0-70.el9.x86_64"
@@ -96,6 +97,24 @@ def test_the_api_server_takes_the_job(builder, cluster, namespace):
     path = f"/apis/batch/v1/namespaces/{namespace}/jobs?dryRun=All&fieldValidation=Strict"
     kept = cluster.api.request("POST", path, body)
     assert kept["metadata"]["name"] == job["metadata"]["name"]
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    ("builder", "admitted", "refused"),
+    [
+        ("buildah", "privileged", "baseline"),
+        ("buildkit", "privileged", "baseline"),
+        ("kaniko", "baseline", "restricted"),
+    ],
+)
+def test_the_pod_security_level_of_a_builder_is_no_higher_than_the_docs_say(
+    builder, admitted, refused, cluster, namespace
+):
+    job = build_job({"secrets": [{"name": "token"}]}, builder, registryTLS={"insecure": True})
+    admit(cluster, namespace, admitted, job)
+    with pytest.raises(ApiError, match="violates PodSecurity"):
+        admit(cluster, namespace, refused, job)
 
 
 @pytest.mark.parametrize("builder", list(Builder))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from builders import BUILD, SIGN, module
-from image_jobs import SIGNER, container, jobs, missing_plan, pod, variables, words
+from image_jobs import SIGNER, admit, container, jobs, missing_plan, pod, variables, words
 
 from kmm.commands.yaml_text import to_yaml
 from kmm.errors import PlanError
@@ -40,6 +40,7 @@ def test_the_api_server_takes_the_job(cluster, namespace):
     body = job | {"metadata": job["metadata"] | {"namespace": namespace}}
     path = f"/apis/batch/v1/namespaces/{namespace}/jobs?dryRun=All&fieldValidation=Strict"
     assert cluster.api.request("POST", path, body)["metadata"]["name"] == job["metadata"]["name"]
+    admit(cluster, namespace, "restricted", job)
 
 
 def test_the_users_unsigned_image_is_signed():
