@@ -266,6 +266,12 @@ def test_no_builder_is_privileged_or_reaches_the_node(builder):
     assert pod(job)["automountServiceAccountToken"] is False
 
 
+def test_the_daemon_of_buildkit_has_time_to_start():
+    """Tries come 20 ms later each time, after 100 ms at first (`buildctl-daemonless.sh`)."""
+    tries = int(variables(build_job(builder="buildkit"))["BUILDCTL_CONNECT_RETRIES_MAX"])
+    assert 30 < sum(0.1 + 0.02 * number for number in range(tries)) < 60
+
+
 def test_buildkit_is_not_root():
     context = container(build_job(builder="buildkit"))["securityContext"]
     assert (context["runAsUser"], context["runAsGroup"]) == (1000, 1000)

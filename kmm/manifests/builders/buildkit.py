@@ -27,6 +27,8 @@ from kmm.manifests.builders.interface import (
 )
 
 _USER: Final = 1000  # the image's own; another one has no range of user IDs there
+# About 40 s for the daemon to start: on busy nodes the default of 2 s fails builds (issue 1423 of moby/buildkit).
+_TRIES: Final = "60"
 _UNCONFINED: Final = {"type": "Unconfined"}
 
 
@@ -39,7 +41,7 @@ def _container(request: BuildRequest) -> BuildContainer:
         configuration=registries,
         command=("buildctl-daemonless.sh",),
         args=tuple(_arguments(request)),
-        environment={"BUILDKITD_FLAGS": " ".join(daemon)}
+        environment={"BUILDKITD_FLAGS": " ".join(daemon), "BUILDCTL_CONNECT_RETRIES_MAX": _TRIES}
         | ({"DOCKER_CONFIG": REGISTRY_LOGIN} if request.has_login else {}),
         storage="/home/user/.local/share/buildkit",
         security_context={
