@@ -1,11 +1,17 @@
 """What a run would do to modules that are loaded now: which nodes load, reload, unload. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
-from kmm.names import INSTANCE_LABEL, KERNEL_LABEL, MODULE_NAME_LABEL, ROLE_MODULE_LOADER, TEMPLATE_HASH_ANNOTATION
+from kmm.kernel import kernel_label_value
+from kmm.manifests import KernelManifests
+from kmm.names import (
+    KERNEL_LABEL,
+    MODULE_NAME_LABEL,
+    ROLE_MODULE_LOADER,
+    TEMPLATE_HASH_ANNOTATION,
+)
 from kmm.nodes import Node, selected
 from kmm.workloads import DaemonSet
 
@@ -18,15 +24,17 @@ class Kind(StrEnum):
     LOAD = "load"
     RELOAD = "reload"
     UNLOAD = "unload"
+    LEAVE = "leave"  # the node runs another kernel by now
 
 
 _DONE = {
     Kind.LOAD: "is loaded",
     Kind.RELOAD: "is unloaded and loaded again, because its loader changes,",
     Kind.UNLOAD: "is unloaded",
+    Kind.LEAVE: "is, as they run another kernel now, not looked after any more",
 }
 _DONE_WITHOUT_UNLOADING = {
-    Kind.LOAD: "is loaded",
+    **_DONE,
     Kind.RELOAD: "stays in the kernel as it is, because its unload policy is Never: its loader's change counts from "
     "the next boot on,",
     Kind.UNLOAD: "stays in the kernel until the next boot, because its unload policy is Never,",
@@ -48,53 +56,106 @@ class Change:
     nodes: tuple[str, ...]
     unloads: bool = True
 
+    @property
+    def namespace(self) -> str:
+        """That of the Module and of the DaemonSet."""
+        return self.module.partition("/")[0]
+
+    @property
+    def loader(self) -> str:
+        """`namespace/name` of the DaemonSet."""
+        return f"{self.namespace}/{self.daemon_set}"
+
+    @property
+    def disturbs(self) -> bool:
+        """Whether a module that is loaded goes, for a moment or for good."""
+        return self.kind in (Kind.RELOAD, Kind.UNLOAD)
+
     def __str__(self) -> str:
         done = (_DONE if self.unloads else _DONE_WITHOUT_UNLOADING)[self.kind]
         more = f" and {len(self.nodes) - _SHOWN} more" if len(self.nodes) > _SHOWN else ""
-        where = f"nodes {', '.join(self.nodes[:_SHOWN])}{more}" if self.nodes else "no node"
-        return f"{self.module} {done} for kernel {self.kernel} on {where}"
+        return f"{self.module} {done} for kernel {self.kernel} on nodes {', '.join(self.nodes[:_SHOWN])}{more}"
 
 
-def loader_changes(
-    declared: Iterable[Mapping[str, Any]], live: Sequence[DaemonSet], nodes: Sequence[Node], owner: str
-) -> tuple[Change, ...]:
-    """How the declared loaders (manifests) differ from those that run now; `owner` is the stack's instance label.
-
-    Loaders of other stacks are left alone.
-    """
-    running = {(one.namespace, one.name): one for one in live if one.role == ROLE_MODULE_LOADER}
-    wanted = {(one["metadata"]["namespace"], one["metadata"]["name"]): one for one in declared}
-    changes = [
-        _change(manifest, running.get(key), nodes)
-        for key, manifest in wanted.items()
-        if key not in running or running[key].template_hash != _template_hash(manifest)
-    ]
-    gone = [
-        Change(one.module, one.kernel, Kind.UNLOAD, one.name, _nodes(one.node_selector, nodes), one.unloads)
-        for key, one in running.items()
-        if key not in wanted and one.labels.get(INSTANCE_LABEL) == owner
-    ]
-    return tuple(sorted(changes + gone))
-
-
-def _change(manifest: Mapping[str, Any], running: DaemonSet | None, nodes: Sequence[Node]) -> Change:
-    metadata, selector = manifest["metadata"], manifest["spec"]["template"]["spec"]["nodeSelector"]
-    kernel = metadata["labels"][KERNEL_LABEL]
-    # Nodes get their kernel label in the same run, so that it is the other labels and the kernel that tell.
-    names = _nodes(selector if running else {}, nodes)
-    return Change(
-        f"{metadata['namespace']}/{metadata['labels'][MODULE_NAME_LABEL]}",
-        kernel,
-        Kind.RELOAD if running else Kind.LOAD,
-        metadata["name"],
-        names,
-        running.unloads if running else True,
+def losing_nodes(before: Iterable[Node], after: Iterable[Node]) -> frozenset[str]:
+    """Names of the nodes whose kernel label goes or changes."""
+    return frozenset(
+        node.name
+        for node, then in zip(before, after, strict=True)
+        if KERNEL_LABEL in node.labels and node.labels[KERNEL_LABEL] != then.labels.get(KERNEL_LABEL)
     )
 
 
-def _nodes(selector: Mapping[str, str], nodes: Sequence[Node]) -> tuple[str, ...]:
-    return tuple(node.name for node in nodes if selector and selected(node, selector))
+def relabelled(nodes: Iterable[Node], wanted: Mapping[str, Mapping[str, str]], label_owner: str = "") -> list[Node]:
+    """The nodes with the kernel labels that are `wanted`, by node name.
+
+    Others lose theirs, unless others than `label_owner` (`kmm.label_ownership`) put it on; empty for everybody's.
+    """
+
+    def keeps(node: Node) -> bool:
+        owners = node.label_owners.get(KERNEL_LABEL, frozenset())
+        ours = {owner for owner in owners if owner.startswith(f"{label_owner}.")}
+        return bool(label_owner) and (not owners or owners != ours)
+
+    def after(node: Node) -> Node:
+        labels = {key: value for key, value in node.labels.items() if key != KERNEL_LABEL}
+        return replace(node, labels={**labels, **wanted.get(node.name, {})})
+
+    return [node if node.name not in wanted and keeps(node) else after(node) for node in nodes]
 
 
-def _template_hash(manifest: Mapping[str, Any]) -> str:
-    return str(manifest["metadata"]["annotations"][TEMPLATE_HASH_ANNOTATION])
+def loader_changes(
+    declared: Iterable[KernelManifests],
+    live: Iterable[DaemonSet],
+    before: Sequence[Node],
+    after: Sequence[Node],
+    is_ours: Callable[[DaemonSet], bool],
+) -> tuple[Change, ...]:
+    """How the declared loaders differ from those that run now, and which nodes they gain and lose.
+
+    `before` and `after` are the nodes as they are now and as this run labels them. Loaders that are neither declared
+    nor ours are left alone.
+    """
+    running = {(one.namespace, one.name): one for one in live if one.role == ROLE_MODULE_LOADER}
+    wanted = {(one.loader["metadata"]["namespace"], one.loader["metadata"]["name"]): one for one in declared}
+    gone = [one for key, one in running.items() if key not in wanted and is_ours(one)]
+    return tuple(
+        sorted(
+            [
+                *(change for key, one in wanted.items() for change in _changes(one, running.get(key), before, after)),
+                *(change for one in gone for change in _unloads(one, _selected(one.node_selector, before))),
+            ]
+        )
+    )
+
+
+def _changes(
+    declared: KernelManifests, running: DaemonSet | None, before: Sequence[Node], after: Sequence[Node]
+) -> Iterator[Change]:
+    metadata = declared.loader["metadata"]
+    labels, name = metadata["labels"], metadata["name"]
+    module, kernel = f"{metadata['namespace']}/{labels[MODULE_NAME_LABEL]}", labels[KERNEL_LABEL]
+    now = _selected(running.node_selector, before) if running else {}
+    comes = tuple(node for node in declared.kernel.nodes if node not in now)
+    if comes:
+        yield Change(module, kernel, Kind.LOAD, name, comes)
+    if running is None:
+        return
+    then = _selected(declared.loader["spec"]["template"]["spec"]["nodeSelector"], after)
+    yield from _unloads(running, {node: now[node] for node in now if node not in then})
+    stays = tuple(node for node in now if node in then)
+    if stays and running.template_hash != metadata["annotations"][TEMPLATE_HASH_ANNOTATION]:
+        yield Change(module, kernel, Kind.RELOAD, name, stays, running.unloads)
+
+
+def _unloads(running: DaemonSet, nodes: Mapping[str, Node]) -> Iterator[Change]:
+    by_kind: dict[Kind, list[str]] = {}
+    for name, node in nodes.items():
+        runs_it = kernel_label_value(node.kernel_version) == running.kernel
+        by_kind.setdefault(Kind.UNLOAD if runs_it else Kind.LEAVE, []).append(name)
+    for kind, names in by_kind.items():
+        yield Change(running.module, running.kernel, kind, running.name, tuple(names), running.unloads)
+
+
+def _selected(selector: Mapping[str, str], nodes: Iterable[Node]) -> dict[str, Node]:
+    return {node.name: node for node in nodes if selected(node, selector)}

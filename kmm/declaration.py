@@ -3,14 +3,15 @@
 `owner` is the stack's name on the cluster. It marks the stack's objects and begins the names of its field managers.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kmm.changes import Change, Kind
 from kmm.errors import PlanError
+from kmm.label_ownership import kernel_label_owner
 from kmm.manifests import KernelManifests, Manifest, ModuleManifests
 from kmm.manifests.common import digest
-from kmm.names import INSTANCE_LABEL, ROLE_DEVICE_PLUGIN, ready_label
+from kmm.names import INSTANCE_LABEL, MODULE_NAME_LABEL, ROLE_DEVICE_PLUGIN, ready_label
 from kmm.nodes import Node
 from kmm.rollout import Workload, device_plugin_workload, loader_workload
 from kmm.workloads import DaemonSet
@@ -25,11 +26,6 @@ class Wait:
     name: str
     manager: str
     workloads: tuple[Workload, ...]
-
-
-def kernel_label_owner(owner: str) -> str:
-    """Owner of the kernel labels of the nodes."""
-    return f"{owner}.kernel"
 
 
 def ready_label_manager(owner: str) -> str:
@@ -61,6 +57,58 @@ def gated_wait(kernel: KernelManifests, owner: str) -> Wait:
     workload = loader_workload(kernel.kernel, kernel.loader)
     manager = f"{ready_label_manager(owner)}-{digest([workload.namespace, workload.name])}"
     return Wait(f"rollout/{workload.namespace}/{workload.name}", manager, (workload,))
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """What leaves nodes before anything new comes to them. DaemonSets are `namespace/name`.
+
+    `release`: by node name, the ready labels that go. `plugins` must have left these nodes then. `losing`: nodes whose
+    kernel label goes or changes, which ends the pods of the loaders `ending` there. `daemon_sets` go altogether.
+    """
+
+    release: dict[str, list[str]]
+    plugins: list[str]
+    losing: list[str]
+    ending: list[str]
+    daemon_sets: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.release or self.losing or self.daemon_sets)
+
+
+def what_leaves(
+    changes: Iterable[Change],
+    modules: Iterable[ModuleManifests],
+    live: Sequence[DaemonSet],
+    going: list[str],
+    losing: Container[str],
+) -> Leaving:
+    """What these changes drive away. `going` is `unwanted`, `losing` the nodes whose kernel label goes or changes.
+
+    A loader whose image is still to be made changes only if that succeeds: nothing leaves for it beforehand.
+    """
+    gated = {
+        (one.loader["metadata"]["namespace"], one.loader["metadata"]["name"])
+        for module in modules
+        for one in module.kernels
+        if one.kernel.gated
+    }
+    certain = [one for one in changes if one.kind is not Kind.RELOAD or (one.namespace, one.daemon_set) not in gated]
+    moved = [
+        (node, one.loader)
+        for one in certain
+        if one.kind in (Kind.UNLOAD, Kind.LEAVE) and one.loader not in going
+        for node in one.nodes
+        if node in losing
+    ]
+    return Leaving(
+        release=labels_to_release(certain),
+        plugins=device_plugins_of(certain, live),
+        losing=sorted({node for node, _ in moved}),
+        ending=sorted({loader for _, loader in moved}),
+        daemon_sets=going,
+    )
 
 
 def labels_to_release(changes: Iterable[Change]) -> dict[str, list[str]]:
@@ -110,8 +158,8 @@ def refuse_strangers(declared: Iterable[Manifest], live: Sequence[DaemonSet], ow
         raise PlanError(
             f"{len(strangers)} DaemonSets exist already and are not this stack's: "
             f"{', '.join(strangers[:_SHOWN])}{more}. If another stack deploys these Modules, take them out of one of "
-            "the two. If this stack lost its state, take its objects over, which unloads nothing: "
-            "PULUMI_K8S_UPSERT_EXISTING_OBJECTS=true pulumi up"
+            "the two; docs/how-to/several-clusters.md says how to move them. If this stack lost its state, take its "
+            "objects over, which unloads nothing: PULUMI_K8S_UPSERT_EXISTING_OBJECTS=true pulumi up"
         )
 
 
@@ -119,17 +167,48 @@ def former_owner(declared: Iterable[Manifest], live: Sequence[DaemonSet], nodes:
     """The owner of what a lost state left behind, None when that is not just one stack.
 
     It shows in live DaemonSets that are declared again; after a run that was killed before it made any, in labels of
-    nodes that belong to nobody who has a DaemonSet.
+    nodes that belong to nobody who has a DaemonSet. An owner of other Modules, too, may be a stack that lives and from
+    which these are moved: in its name the others would be unloaded.
     """
+    declared = list(declared)
+    owners = _owners(declared, live)
+    if _undeclared_modules(declared, live, owners):
+        return None
     running = {(one.namespace, one.name): one.labels.get(INSTANCE_LABEL) for one in live}
-    names = {(manifest["metadata"]["namespace"], manifest["metadata"]["name"]) for manifest in declared}
-    owners = {running[name] for name in names & running.keys()}
     managers = {manager for node in nodes for owned_by in node.label_owners.values() for manager in owned_by}
     labelling = {
         owner for owner, kernel, _ in (manager.partition(kernel_label_owner("")) for manager in managers) if kernel
     }
     candidates = owners or labelling - set(running.values())
     return candidates.pop() if len(candidates) == 1 else None
+
+
+def others_left_alone(declared: Iterable[Manifest], live: Sequence[DaemonSet], owner: str) -> str:
+    """What else the stacks have from which objects are taken over, in words; empty for nothing."""
+    declared = list(declared)
+    others = _undeclared_modules(declared, live, _owners(declared, live) - {owner})
+    if not others:
+        return ""
+    more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+    return (
+        f"{len(others)} Modules of the stack whose objects are taken over are not in this definition, and are left "
+        f"alone: {', '.join(others[:_SHOWN])}{more}. If that stack is no more, and they are to be unloaded: "
+        "kubectl delete daemonsets --namespace NAMESPACE --selector kmm.node.kubernetes.io/module.name=NAME"
+    )
+
+
+def _owners(declared: Iterable[Manifest], live: Iterable[DaemonSet]) -> set[str | None]:
+    """Whose the declared DaemonSets are that live already; None for nobody's."""
+    names = {(manifest["metadata"]["namespace"], manifest["metadata"]["name"]) for manifest in declared}
+    return {one.labels.get(INSTANCE_LABEL) for one in live if (one.namespace, one.name) in names}
+
+
+def _undeclared_modules(
+    declared: Iterable[Manifest], live: Iterable[DaemonSet], owners: Container[str | None]
+) -> list[str]:
+    modules = {f"{one['metadata']['namespace']}/{one['metadata']['labels'][MODULE_NAME_LABEL]}" for one in declared}
+    running = {one.module for one in live if one.labels.get(INSTANCE_LABEL) in owners}
+    return sorted(running - modules)
 
 
 def _belongs(daemon_set: DaemonSet) -> str:

@@ -16,7 +16,7 @@ from kmm.errors import ClusterError
 from kmm.label_ownership import owned_labels
 from kmm.manifests.modprobe import UNLOAD_FAILED, WAS_LOADED
 from kmm.modprobe_words import explain
-from kmm.names import ROLE_DEVICE_PLUGIN, ROLE_MODULE_LOADER
+from kmm.names import KERNEL_LABEL, ROLE_DEVICE_PLUGIN, ROLE_MODULE_LOADER
 from kmm.nodes import LabelChange
 from kmm.rollout import Workload, lost
 from kmm.workloads import Pod
@@ -118,6 +118,25 @@ def remove_daemon_sets(cluster: "Cluster", names: Iterable[str]) -> None:
             cluster.delete_daemon_set(one.namespace, one.name)
         if leaving:
             _await_no_pods(cluster, role, lambda pod: _owner(pod) in wanted)
+
+
+def take_kernel_labels_off(cluster: "Cluster", owner: str, names: Iterable[str], loaders: Iterable[str]) -> None:
+    """Give up the kernel labels of `owner` on these nodes, and wait until these loaders' pods have ended there.
+
+    Where a label stays, because others want it too, so do the pods.
+    """
+    places, ending = set(names), set(loaders)
+    if not places:
+        return
+    changes: dict[str, list[LabelChange]] = {}
+    for node in cluster.nodes():
+        for manager in node.label_owners.get(KERNEL_LABEL, ()) if node.name in places else ():
+            if manager.startswith(f"{owner}."):
+                changes.setdefault(manager, []).append(LabelChange(node.name, node.uid, {}))
+    for manager, found in changes.items():
+        cluster.apply_node_labels(found, manager)
+    bare = {node.name for node in cluster.nodes() if node.name in places and KERNEL_LABEL not in node.labels}
+    _await_no_pods(cluster, ROLE_MODULE_LOADER, lambda pod: _owner(pod) in ending and pod.node in bare)
 
 
 def reload_stale(cluster: "Cluster", manager: str, loaders: Iterable[Workload]) -> None:

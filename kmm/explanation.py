@@ -19,6 +19,7 @@ from kmm.nodes import CORDON, Node, selected, untolerated_taint
 from kmm.plan import Images, KernelPlan, make_plan
 from kmm.rollout import Outcome, State, Workload, device_plugin_workload, outcomes
 from kmm.status import planned_loader
+from kmm.used_nodes import live_loaders
 from kmm.workloads import DaemonSet, Pod
 
 
@@ -73,12 +74,15 @@ class Evidence:
 def explain(module: Module, evidence: Evidence) -> Iterator[Explanation]:
     """The Module on each node."""
     evidence = replace(evidence, daemon_sets=[one for one in evidence.daemon_sets if one.module == module.key])
-    plans = {node: kernel for kernel in _kernel_plans(module, evidence.nodes) for node in kernel.nodes}
+    decided = make_plan([module], evidence.nodes, Images(), live=live_loaders(evidence.daemon_sets, evidence.pods))
+    plans = {node: kernel for kernel in decided.modules[0].kernels for node in kernel.nodes}
+    ignored = {one.node: one.reason for one in decided.ignored}
     pods: dict[str, list[Pod]] = defaultdict(list)
     for pod in evidence.pods:
         pods[pod.node].append(pod)
     for node in evidence.nodes:
-        yield _Case(module, node, plans.get(node.name), pods[node.name], evidence).explanation()
+        case = _Case(module, node, plans.get(node.name), ignored.get(node.name, ""), pods[node.name], evidence)
+        yield case.explanation()
 
 
 def needed_kernels(module: Module, nodes: Sequence[Node], node: Node | None = None) -> tuple[ResolvedKernel, ...]:
@@ -86,7 +90,8 @@ def needed_kernels(module: Module, nodes: Sequence[Node], node: Node | None = No
     if node is not None:
         resolved = _resolved(module, node)
         return () if resolved is None else (resolved,)
-    return tuple(plan.resolved for plan in _kernel_plans(module, nodes) if plan.resolved is not None)
+    plans = make_plan([module], nodes, Images()).modules[0].kernels
+    return tuple(plan.resolved for plan in plans if plan.resolved is not None)
 
 
 def _resolved(module: Module, node: Node) -> ResolvedKernel | None:
@@ -96,17 +101,17 @@ def _resolved(module: Module, node: Node) -> ResolvedKernel | None:
         return None
 
 
-def _kernel_plans(module: Module, nodes: Sequence[Node]) -> Sequence[KernelPlan]:
-    return make_plan([module], nodes, Images()).modules[0].kernels
-
-
 @dataclass(frozen=True)
 class _Case:
-    """A Module and a node with its pods; `plan` is that of its kernel, None when it is not to have the Module."""
+    """A Module and a node with its pods; `plan` is that of its kernel, None when it is not to have the Module.
+
+    `ignored` is why the planner leaves the node out.
+    """
 
     module: Module
     node: Node
     plan: KernelPlan | None
+    ignored: str
     pods: Sequence[Pod]
     evidence: Evidence
 
@@ -143,7 +148,7 @@ class _Case:
         if taint is None:
             return Step("taints", Verdict.PASSED, "none keeps the Module off")
         if self.plan is not None:
-            return Step("taints", Verdict.NOTED, f"the node is {what}, but had modules before: they stay")
+            return Step("taints", Verdict.NOTED, f"the node is {what}, but its modules stay")
         remedy = (
             f"to undo: kubectl uncordon {self.node.name}" if taint == CORDON else "see spec.tolerations of the Module"
         )
@@ -152,7 +157,14 @@ class _Case:
     def _kernel(self) -> Step:
         if not self.node.kernel_version:
             return Step("kernel", Verdict.FAILED, "the node's kubelet has not reported a kernel version yet")
+        if self.plan is None and self._is_usable():
+            return Step("kernel", Verdict.FAILED, self.ignored)
         return Step("kernel", Verdict.PASSED, self.node.kernel_version)
+
+    def _is_usable(self) -> bool:
+        """Whether neither selector nor taints keep the Module off."""
+        wanted = dict(self.module.spec.selector) | version_selector(self.module)
+        return selected(self.node, wanted) and untolerated_taint(self.node, self.module.spec.tolerations) is None
 
     def _mappings(self) -> Iterator[Step]:
         kernel = trim_kernel_version(self.node.kernel_version)

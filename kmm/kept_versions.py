@@ -7,13 +7,12 @@ is in the cluster and in the stack's state, and no longer in the Module.
 from collections.abc import Iterable, Sequence
 
 from kmm.definition import Module
-from kmm.kernel import trim_kernel_version
+from kmm.kernel import kernel_label_value
 from kmm.names import (
     INSTANCE_LABEL,
     KERNEL_LABEL,
     ROLE_MODULE_LOADER,
     device_plugin_ready_label,
-    label_value,
     ready_label,
     version_label,
 )
@@ -63,12 +62,10 @@ def kept_kernel_labels(kept: Iterable[DaemonSet], nodes: Sequence[Node]) -> dict
         node.name: {KERNEL_LABEL: node.labels[KERNEL_LABEL]}
         for one in kept
         for node in nodes
-        if one.role == ROLE_MODULE_LOADER and one.kernel == _kernel(node) and selected(node, one.node_selector)
+        if one.role == ROLE_MODULE_LOADER
+        and one.kernel == kernel_label_value(node.kernel_version)
+        and selected(node, one.node_selector)
     }
-
-
-def _kernel(node: Node) -> str:
-    return label_value(trim_kernel_version(node.kernel_version))
 
 
 def _is_asked_for(daemon_set: DaemonSet, label: str, version: str, nodes: Iterable[Node]) -> bool:

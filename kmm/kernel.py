@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from kmm.errors import PlanError
+from kmm.names import label_value
+
+MODULES_FOLDER: Final = "/lib/modules/"  # followed by the kernel's `uname -r`
 
 VARIABLES: Final = (
     "KERNEL_FULL_VERSION",
@@ -26,6 +29,11 @@ def trim_kernel_version(kernel_version: str) -> str:
     Source: kernel-module-management v1.1.0, which trims one.
     """
     return kernel_version.removesuffix("+")
+
+
+def kernel_label_value(kernel_version: str) -> str:
+    """Value of the label by which a node that reports this kernel version is found."""
+    return label_value(trim_kernel_version(kernel_version))
 
 
 def template_variables(kernel: str, name: str, namespace: str) -> dict[str, str]:

@@ -8,11 +8,16 @@ the pods that hang on them are gone. A label stays while anybody owns it.
 The generation follows from what the nodes show, so that a run that was killed half-way goes on where it stopped.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
-from kmm.nodes import Node
+from kmm.nodes import LabelChange, Node
 
 Labels = Mapping[str, str]
+
+
+def kernel_label_owner(stack: str) -> str:
+    """Owner of a stack's kernel labels."""
+    return f"{stack}.kernel"
 
 
 def field_manager(owner: str, wanted: Mapping[str, Labels], nodes: Sequence[Node]) -> str:
@@ -30,6 +35,20 @@ def owned_labels(manager: str, node: Node) -> dict[str, str | None]:
 def differing_nodes(manager: str, wanted: Mapping[str, Labels], nodes: Iterable[Node]) -> list[str]:
     """Names of the nodes whose labels are not as wanted, or not this manager's."""
     return [node.name for node in nodes if wanted.get(node.name, {}) != owned_labels(manager, node)]
+
+
+def shares_of_others(stack: str, keys: Set[str], nodes: Iterable[Node]) -> dict[str, list[LabelChange]]:
+    """What gives up, by field manager, what other stacks than this own of these labels.
+
+    They had the Modules that these labels are about. As long as they own a label it never leaves its node.
+    """
+    changes: dict[str, list[LabelChange]] = {}
+    for node in nodes:
+        managers = {manager for key in keys & node.label_owners.keys() for manager in node.label_owners[key]}
+        for manager in sorted(one for one in managers if not one.startswith(f"{stack}.")):
+            kept = {key: value or "" for key, value in owned_labels(manager, node).items() if key not in keys}
+            changes.setdefault(manager, []).append(LabelChange(node.name, node.uid, kept))
+    return changes
 
 
 def _generations(owner: str, node: Node) -> set[int]:

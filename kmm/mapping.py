@@ -12,8 +12,8 @@ from kmm.definition import Build, KernelMapping, Module, Sign, TLSOptions
 from kmm.definition.formats import compile_regexp
 from kmm.errors import PlanError
 from kmm.images import ImageReference, unsigned_image
-from kmm.kernel import expand, template_variables, trim_kernel_version
-from kmm.names import KERNEL_LABEL, label_value, version_label
+from kmm.kernel import expand, kernel_label_value, template_variables, trim_kernel_version
+from kmm.names import KERNEL_LABEL, version_label
 
 _compiled = lru_cache(maxsize=1024)(compile_regexp)
 
@@ -45,7 +45,7 @@ class ResolvedKernel:
     @property
     def kernel_label(self) -> dict[str, str]:
         """The label that nodes of this kernel carry."""
-        return {KERNEL_LABEL: label_value(self.kernel)}
+        return {KERNEL_LABEL: kernel_label_value(self.release)}
 
     @property
     def unsigned_image(self) -> str | None:

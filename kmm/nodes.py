@@ -3,11 +3,22 @@
 `kmm.node_list` makes these values from the API's JSON.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 _BLOCKING_EFFECTS: Final = frozenset({"NoSchedule", "NoExecute"})
+# The pods of every DaemonSet tolerate these (Kubernetes, AddOrUpdateDaemonPodTolerations).
+_DAEMON_SETS_TOLERATE: Final = frozenset(
+    {
+        ("node.kubernetes.io/not-ready", "NoExecute"),
+        ("node.kubernetes.io/unreachable", "NoExecute"),
+        ("node.kubernetes.io/disk-pressure", "NoSchedule"),
+        ("node.kubernetes.io/memory-pressure", "NoSchedule"),
+        ("node.kubernetes.io/pid-pressure", "NoSchedule"),
+        ("node.kubernetes.io/unschedulable", "NoSchedule"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +99,18 @@ def untolerated_taint(node: Node, tolerations: Iterable[Toleration]) -> Taint | 
 
     Kubernetes' rule (core/v1 helper `ToleratesTaint`); `PreferNoSchedule` keeps nothing off.
     """
+    return next(_untolerated(node, tolerations), None)
+
+
+def keeps_daemon_sets_off(node: Node, tolerations: Iterable[Toleration]) -> bool:
+    """Whether a taint keeps even the pods of a DaemonSet off, which tolerate a cordon among others."""
+    return any((one.key, one.effect) not in _DAEMON_SETS_TOLERATE for one in _untolerated(node, tolerations))
+
+
+def _untolerated(node: Node, tolerations: Iterable[Toleration]) -> Iterator[Taint]:
     granted = tuple(tolerations)
     blocking = (taint for taint in node.effective_taints if taint.effect in _BLOCKING_EFFECTS)
-    return next((taint for taint in blocking if not any(_tolerates(one, taint) for one in granted)), None)
+    return (taint for taint in blocking if not any(_tolerates(one, taint) for one in granted))
 
 
 def _tolerates(toleration: Toleration, taint: Taint) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from kmm.audit import Evidence
 from kmm.cluster import connect
 from kmm.cluster.client import Cluster
+from kmm.definition import Module
 from kmm.errors import PlanError
 from kmm.image_rules import images_to_check
 from kmm.job_checks import job_problems
@@ -22,6 +23,7 @@ from kmm.plan import Images, Plan, make_plan
 from kmm.pull_secrets import image_request, named_secrets, read_pull_secrets
 from kmm.registry import check_images
 from kmm.settings import ImageCheck, Settings
+from kmm.used_nodes import LiveLoaders, live_loaders, pods_needed
 from kmm.workloads import DaemonSet
 
 _READS_AT_ONCE = 16
@@ -40,6 +42,7 @@ class Observation:
     nodes: Sequence[Node]
     daemon_sets: Sequence[DaemonSet]
     job_uids: Mapping[tuple[str, str], str]
+    live: LiveLoaders
     audit: Evidence | None
 
 
@@ -60,8 +63,17 @@ def observe(settings: Settings) -> Observation:
         nodes.result(),
         daemon_sets.result(),
         jobs.result(),
+        observe_loaders(cluster, loaded.modules, nodes.result(), daemon_sets.result()),
         audit.result() if audit else None,
     )
+
+
+def observe_loaders(
+    cluster: Cluster, modules: Sequence[Module], nodes: Sequence[Node], daemon_sets: Sequence[DaemonSet]
+) -> LiveLoaders:
+    """What runs already. Pods are read only where nothing else tells: there are as many as nodes and Modules."""
+    pods = cluster.pods(ROLE_MODULE_LOADER) if pods_needed(modules, nodes) else ()
+    return live_loaders(daemon_sets, pods)
 
 
 def _observe_audit(cluster: Cluster) -> Evidence:
@@ -72,7 +84,7 @@ def observe_images(settings: Settings, observed: Observation) -> Images:
     """Ask the registries. Raises RegistryError for anything but a plain yes or no, ClusterError for their logins."""
     if settings.image_check is not ImageCheck.REGISTRY:
         return Images(assume_present=settings.image_check is ImageCheck.ASSUME_PRESENT)
-    plan = make_plan(observed.loaded.modules, observed.nodes, Images(), settings.future_kernels)
+    plan = make_plan(observed.loaded.modules, observed.nodes, Images(), settings.future_kernels, observed.live)
     wanted = list(images_to_check(plan, check_all=settings.require_images or settings.pin_digests))
     secrets = read_pull_secrets(observed.cluster, named_secrets(kernel.module for kernel, _ in wanted))
     return Images(check_images(image_request(kernel, image, secrets) for kernel, image in wanted))

@@ -1,22 +1,23 @@
 """The decision: (modules, nodes, images) to one frozen Plan. Pure; sorted; independent of the input's order.
 
-A node counts for a Module when it carries the Module's selector and can be scheduled. A node that is cordoned,
-tainted or not ready *and already carries the label of its running kernel* keeps counting: cordoning a node or
-a hiccup of its kubelet must not unload modules (Kubernetes does not evict there either). Only label removal by
-hand, another kernel or a change of the Module takes a node out.
+`kmm.used_nodes` says which nodes count for a Module.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Final
 
 from kmm.definition import Module
 from kmm.errors import PlanError
 from kmm.kernel import trim_kernel_version
 from kmm.mapping import ResolvedKernel, resolve, version_selector
-from kmm.names import FUTURE_KERNELS_ANNOTATION, KERNEL_LABEL, label_value
-from kmm.nodes import CORDON, Node, selected, untolerated_taint
+from kmm.names import FUTURE_KERNELS_ANNOTATION
+from kmm.nodes import Node, selected, untolerated_taint
+from kmm.used_nodes import LiveLoaders, UsedNodes, used_nodes
+
+_NOTHING_LIVE: Final = LiveLoaders()
 
 
 class Action(StrEnum):
@@ -91,19 +92,24 @@ class Plan:
 
 
 def make_plan(
-    modules: Iterable[Module], nodes: Iterable[Node], images: Images, future_kernels: Iterable[str] = ()
+    modules: Iterable[Module],
+    nodes: Iterable[Node],
+    images: Images,
+    future_kernels: Iterable[str] = (),
+    live: LiveLoaders = _NOTHING_LIVE,
 ) -> Plan:
     """Decide for each Module and kernel what is to be done.
 
-    `future_kernels` are planned for images alone, with those of each Module's annotation. Never fails for a single
+    `future_kernels` are planned for images alone, with those of each Module's annotation; `live` is what keeps its
+    nodes. Never fails for a single
     Module or node: what cannot be done is in the plan with its reason.
     """
     by_name = sorted(nodes, key=lambda node: node.name)
     kernels = _group_by_kernel(node for node in by_name if node.kernel_version)
-    guarded = frozenset(node.name for node in by_name if _is_guarded(node))
+    guarded = frozenset(node.name for node in by_name if untolerated_taint(node, ()) is not None)
     future_kernels = tuple(future_kernels)
     ordered = sorted(modules, key=lambda module: (module.metadata.namespace, module.metadata.name))
-    uses = [_used_nodes(module, kernels, guarded) for module in ordered]
+    uses = [used_nodes(module, kernels, guarded, live) for module in ordered]
     return Plan(
         modules=tuple(
             ModulePlan(use.module, _plan_kernels(use, images), _plan_future(use, images, future_kernels))
@@ -120,58 +126,13 @@ def _group_by_kernel(nodes: Iterable[Node]) -> dict[str, list[Node]]:
     return dict(sorted(by_kernel.items()))
 
 
-def _is_guarded(node: Node) -> bool:
-    """Whether a taint or cordon may keep Modules off the node that are not there already."""
-    return not _is_in_use(node) and untolerated_taint(node, ()) is not None
-
-
-def _is_in_use(node: Node) -> bool:
-    """Whether the node carries the label of its running kernel: Modules are there already."""
-    return node.labels.get(KERNEL_LABEL) == label_value(trim_kernel_version(node.kernel_version))
-
-
-@dataclass(frozen=True)
-class _UsedNodes:
-    """The nodes of a Module by kernel, and those its selector takes but a taint refuses, with the reason.
-
-    `obstacles` has the kernels that cannot be served, with the reason.
-    """
-
-    module: Module
-    kernels: Mapping[str, Sequence[Node]]
-    refused: Mapping[str, str]
-    obstacles: Mapping[str, str]
-
-
-def _used_nodes(module: Module, kernels: Mapping[str, Sequence[Node]], guarded: frozenset[str]) -> _UsedNodes:
-    selector = module.spec.selector
-    chosen = {kernel: [node for node in nodes if selected(node, selector)] for kernel, nodes in kernels.items()}
-    refused = {
-        node.name: reason
-        for nodes in chosen.values()
-        for node in nodes
-        if node.name in guarded and (reason := _refusal(node, module))
-    }
-    usable = {kernel: [node for node in nodes if node.name not in refused] for kernel, nodes in chosen.items()}
-    # Refused nodes count here: one may carry the label of another kernel's DaemonSet.
-    obstacles = _ambiguous_kernels({kernel: nodes for kernel, nodes in chosen.items() if nodes})
-    return _UsedNodes(module, {kernel: nodes for kernel, nodes in usable.items() if nodes}, refused, obstacles)
-
-
 def _with_version(module: Module, nodes: Sequence[Node]) -> list[Node]:
     """The nodes whose version label asks for this version; on the others the loader waits for the label to move."""
     asked = version_selector(module)
     return [node for node in nodes if selected(node, asked)]
 
 
-def _refusal(node: Node, module: Module) -> str | None:
-    taint = untolerated_taint(node, module.spec.tolerations)
-    if taint == CORDON:
-        return "unschedulable: the node is cordoned"
-    return None if taint is None else f"taint {taint} is not tolerated"
-
-
-def _ignored(nodes: Sequence[Node], uses: Iterable[_UsedNodes]) -> tuple[IgnoredNode, ...]:
+def _ignored(nodes: Sequence[Node], uses: Iterable[UsedNodes]) -> tuple[IgnoredNode, ...]:
     taken: set[str] = set()
     reasons: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for use in uses:
@@ -199,14 +160,14 @@ def _unselected(node: Node) -> str:
     return "no Module selects it" if node.kernel_version else "its kubelet has not reported a kernel version yet"
 
 
-def _plan_kernels(use: _UsedNodes, images: Images) -> tuple[KernelPlan, ...]:
+def _plan_kernels(use: UsedNodes, images: Images) -> tuple[KernelPlan, ...]:
     return tuple(
-        _plan_kernel(use.module, kernel, nodes, images, use.obstacles.get(kernel))
+        _plan_kernel(use.module, use.releases[kernel], nodes, images, use.obstacles.get(kernel))
         for kernel, nodes in use.kernels.items()
     )
 
 
-def _plan_future(use: _UsedNodes, images: Images, kernels: Iterable[str]) -> tuple[KernelPlan, ...]:
+def _plan_future(use: UsedNodes, images: Images, kernels: Iterable[str]) -> tuple[KernelPlan, ...]:
     own = use.module.metadata.annotations.get(FUTURE_KERNELS_ANNOTATION, "").replace(",", " ").split()
     plans = (_plan_kernel(use.module, kernel, (), images, None) for kernel in sorted({*kernels, *own}))
     return tuple(
@@ -217,17 +178,17 @@ def _plan_future(use: _UsedNodes, images: Images, kernels: Iterable[str]) -> tup
 
 
 def _plan_kernel(
-    module: Module, kernel: str, nodes: Sequence[Node], images: Images, obstacle: str | None
+    module: Module, release: str, nodes: Sequence[Node], images: Images, obstacle: str | None
 ) -> KernelPlan:
     names = tuple(node.name for node in _with_version(module, nodes))
     try:
-        resolved = resolve(module, min((node.kernel_version for node in nodes), default=kernel))
+        resolved = resolve(module, release)
     except PlanError as error:
         resolved, obstacle = None, obstacle or str(error)
     if obstacle is None and resolved is None:
         obstacle = "no kernel mapping matches"
     if obstacle is not None or resolved is None:
-        return KernelPlan(trim_kernel_version(kernel), names, None, (), obstacle)
+        return KernelPlan(trim_kernel_version(release), names, None, (), obstacle)
     return KernelPlan(resolved.kernel, names, resolved, _actions(resolved, images))
 
 
@@ -239,25 +200,3 @@ def _actions(resolved: ResolvedKernel, images: Images) -> tuple[Action, ...]:
     if resolved.build is None or (resolved.unsigned_image in images.digests and images.exists(resolved.build_image)):
         return (Action.SIGN, Action.LOAD)
     return (Action.BUILD, Action.SIGN, Action.LOAD)
-
-
-def _ambiguous_kernels(kernels: Mapping[str, Sequence[Node]]) -> dict[str, str]:
-    """Kernels that cannot be told apart by their label value, each with the reason.
-
-    One whose nodes carry the label keeps it, as a new node must not unload modules elsewhere; else one that is its
-    own label value; else the first in order.
-    """
-
-    def precedence(kernel: str) -> tuple[bool, bool, str]:
-        return (not any(map(_is_in_use, kernels[kernel])), kernel != label_value(kernel), kernel)
-
-    owners: dict[str, str] = {}
-    obstacles = {}
-    for kernel in sorted(kernels, key=precedence):
-        value = label_value(kernel)
-        owner = owners.setdefault(value, kernel)
-        if not value:
-            obstacles[kernel] = f"kernel version {kernel!r} makes no label value"
-        elif owner != kernel:
-            obstacles[kernel] = f"its label value {value} is also that of kernel {owner}"
-    return obstacles

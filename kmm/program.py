@@ -1,7 +1,7 @@
 """What `pulumi preview` and `pulumi up` run: observe, decide, declare."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -11,25 +11,26 @@ import pulumi
 import pulumi_kubernetes
 
 from kmm.audit import disagreements
-from kmm.changes import Kind, loader_changes
+from kmm.changes import loader_changes, losing_nodes, relabelled
 from kmm.cluster import require_identity
 from kmm.declaration import (
     Wait,
-    device_plugins_of,
     former_owner,
     gated_wait,
-    kernel_label_owner,
-    labels_to_release,
     main_wait,
+    others_left_alone,
     ready_label_manager,
     refuse_strangers,
     unwanted,
+    what_leaves,
 )
 from kmm.errors import PlanError, SettingsError
 from kmm.image_rules import image_problems, pin_digests
 from kmm.kept_versions import kept_kernel_labels, kept_versions, kept_workload
+from kmm.label_ownership import Labels, kernel_label_owner
 from kmm.manifests import Manifest, ModuleManifests, module_manifests
 from kmm.manifests.audit import audit_rule
+from kmm.names import INSTANCE_LABEL
 from kmm.observation import Observation, observe, observe_images, observe_job_inputs
 from kmm.outputs import stack_outputs
 from kmm.plan import Plan, make_plan
@@ -41,6 +42,11 @@ from kmm.resources.rollout import Rollout
 from kmm.rollout import is_settled
 from kmm.settings import Settings, read_settings, setting_warnings
 
+_NOT_TARGETED = (
+    "this run would unload modules or move nodes, and --target or --exclude leaves out the step that does so in order. "
+    "Nothing was changed. Run it without them, or target **departures too"
+)
+
 
 async def run() -> dict[str, Any]:
     """Declare everything and return the stack's outputs. Raises KmmError before anything is declared."""
@@ -50,14 +56,14 @@ async def run() -> dict[str, Any]:
     inputs = observe_job_inputs(settings.jobs, plan, observed.cluster, observed.nodes)
     modules = [module_manifests(module, inputs) for module in plan.modules]
     identity, owner = await _stack_identity(observed, _daemon_sets(modules))
-    _Declaration(settings, observed, identity, owner).declare(plan, modules)
+    await _Declaration(settings, observed, identity, owner).declare(plan, modules)
     return stack_outputs(plan)
 
 
 def _plan(settings: Settings, observed: Observation) -> Plan:
     """The plan, with its warnings told. Raises PlanError for images that the settings require and nobody makes."""
     images = observe_images(settings, observed)
-    plan = make_plan(observed.loaded.modules, observed.nodes, images, settings.future_kernels)
+    plan = make_plan(observed.loaded.modules, observed.nodes, images, settings.future_kernels, observed.live)
     problems = image_problems(
         plan, images, require_images=settings.require_images, require_future=settings.require_future_kernels
     )
@@ -92,6 +98,8 @@ async def _stack_identity(observed: Observation, declared: Sequence[Manifest]) -
     require_identity(observed.cluster, kept["cluster"])
     if not adopting:
         refuse_strangers(declared, observed.daemon_sets, kept["owner"])
+    elif words := others_left_alone(declared, observed.daemon_sets, kept["owner"]):
+        pulumi.log.warn(words)
     return stash, str(kept["owner"])
 
 
@@ -110,14 +118,15 @@ class _Declaration:
         self._owner = owner
         self._kept = kept_versions(observed.loaded.modules, observed.daemon_sets, observed.nodes, owner)
 
-    def declare(self, plan: Plan, modules: Sequence[ModuleManifests]) -> None:
+    async def declare(self, plan: Plan, modules: Sequence[ModuleManifests]) -> None:
         """Everything of the plan, in the order in which it depends on each other."""
-        departures = self._departures(modules)
+        labels = kept_kernel_labels(self._kept, self._observed.nodes) | plan.kernel_labels()
+        departures = await self._departures(modules, labels)
         provider = self._provider()
         self._audit(plan, provider)
         surroundings = Surroundings(
             self._owner,
-            (departures, self._kernel_labels(plan, departures)),
+            (departures, self._kernel_labels(labels, departures)),
             job_hooks(self._observed.cluster),
             self._observed.job_uids,
         )
@@ -151,41 +160,40 @@ class _Declaration:
             enable_patch_force=True if _adopts() else None,
         )
 
-    def _departures(self, modules: Sequence[ModuleManifests]) -> Departures:
-        observed = self._observed
-        declared = _daemon_sets(modules)
-        loaders = [kernel.loader for module in modules for kernel in module.kernels]
+    async def _departures(self, modules: Sequence[ModuleManifests], labels: Mapping[str, Labels]) -> Departures:
+        """Raises SettingsError when something leaves and the user leaves out what sees to it."""
+        observed, run = self._observed, uuid4().hex
+        before, after = observed.nodes, relabelled(observed.nodes, labels, kernel_label_owner(self._owner))
+        loaders = [one for module in modules for one in module.kernels]
         passing = [one for one in observed.daemon_sets if one not in self._kept]
-        changes = loader_changes(loaders, passing, observed.nodes, self._owner)
+        changes = loader_changes(
+            loaders, passing, before, after, lambda one: one.labels.get(INSTANCE_LABEL) == self._owner
+        )
         for change in changes:
-            if change.kind is not Kind.LOAD and change.nodes:
+            if change.disturbs:
                 pulumi.log.warn(str(change))
-        # A loader whose image is still to be made changes only if that succeeds: nothing leaves for it beforehand.
-        gated = {
-            (module.plan.module.key, one.loader["metadata"]["name"])
-            for module in modules
-            for one in module.kernels
-            if one.kernel.gated
-        }
-        changes = tuple(change for change in changes if (change.module, change.daemon_set) not in gated)
-        return Departures(
+        going = unwanted(_daemon_sets(modules), self._kept, observed.daemon_sets, self._owner)
+        leaving = what_leaves(changes, modules, observed.daemon_sets, going, losing_nodes(before, after))
+        departures = Departures(
             "departures",
             {
                 "cluster": observed.identity,
                 "manager": ready_label_manager(self._owner),
-                "release": labels_to_release(changes),
-                "plugins": device_plugins_of(changes, observed.daemon_sets),
-                "daemon_sets": unwanted(declared, self._kept, observed.daemon_sets, self._owner),
+                "label_owner": kernel_label_owner(self._owner),
+                "leaving": asdict(leaving) if leaving else {},
+                "run": run,
             },
             pulumi.ResourceOptions(depends_on=[self._identity]),
         )
+        if leaving and await departures.run.future() != run:
+            raise SettingsError(_NOT_TARGETED)
+        return departures
 
-    def _kernel_labels(self, plan: Plan, departures: pulumi.Resource) -> NodeLabels:
+    def _kernel_labels(self, labels: Mapping[str, Labels], departures: pulumi.Resource) -> NodeLabels:
         observed, owner = self._observed, kernel_label_owner(self._owner)
-        wanted = kept_kernel_labels(self._kept, observed.nodes) | plan.kernel_labels()
         return NodeLabels(
             "kernel-labels",
-            node_labels_args(observed.identity, owner, wanted, observed.nodes),
+            node_labels_args(observed.identity, owner, labels, observed.nodes),
             pulumi.ResourceOptions(depends_on=[departures]),
         )
 

@@ -7,7 +7,8 @@ from typing import TypeVar
 from pydantic import AliasPath, Field, ValidationError
 
 from kmm.errors import ClusterError
-from kmm.names import TEMPLATE_HASH_ANNOTATION, UNLOAD_POLICY_ANNOTATION
+from kmm.kernel import MODULES_FOLDER
+from kmm.names import MODULE_NAME_LABEL, TEMPLATE_HASH_ANNOTATION, UNLOAD_POLICY_ANNOTATION
 from kmm.wire import Nullable, Page, Wire
 from kmm.workloads import DaemonSet, Pod
 
@@ -52,6 +53,14 @@ class _Toleration(Wire):
     effect: str | None = None
 
 
+class _HostPath(Wire):
+    path: str
+
+
+class _Volume(Wire):
+    host_path: _HostPath | None = None
+
+
 class _DaemonSet(Wire):
     metadata: _Metadata
     node_selector: Nullable[dict[str, str]] = Field(
@@ -61,6 +70,9 @@ class _DaemonSet(Wire):
         (), validation_alias=AliasPath("spec", "template", "spec", "tolerations")
     )
     image: str = Field("", validation_alias=AliasPath("spec", "template", "spec", "containers", 0, "image"))
+    volumes: Nullable[tuple[_Volume, ...]] = Field(
+        (), validation_alias=AliasPath("spec", "template", "spec", "volumes")
+    )
     status: _DaemonSetStatus = _DaemonSetStatus()
 
 
@@ -220,6 +232,7 @@ def _daemon_set(wire: _DaemonSet) -> DaemonSet:
         node_selector=wire.node_selector,
         tolerations=wire.tolerations,
         image=wire.image,
+        release=_release(wire),
         template_hash=metadata.annotations.get(TEMPLATE_HASH_ANNOTATION, ""),
         unloads=metadata.annotations.get(UNLOAD_POLICY_ANNOTATION) != "Never",
         template=metadata.annotations.get(_TEMPLATE_ANNOTATION, ""),
@@ -228,6 +241,11 @@ def _daemon_set(wire: _DaemonSet) -> DaemonSet:
         updated=status.updated_number_scheduled,
         ready=status.number_ready,
     )
+
+
+def _release(wire: _DaemonSet) -> str:
+    folders = (volume.host_path.path for volume in wire.volumes if volume.host_path)
+    return next((path.removeprefix(MODULES_FOLDER) for path in folders if path.startswith(MODULES_FOLDER)), "")
 
 
 def _pod(wire: _Pod) -> Pod:
@@ -239,6 +257,7 @@ def _pod(wire: _Pod) -> Pod:
         namespace=wire.metadata.namespace,
         name=wire.metadata.name,
         node=wire.node,
+        module=f"{wire.metadata.namespace}/{wire.metadata.labels.get(MODULE_NAME_LABEL, '')}",
         daemon_set=next((owner.name for owner in wire.metadata.owner_references if owner.kind == "DaemonSet"), ""),
         template=wire.metadata.labels.get(_TEMPLATE_LABEL, ""),
         phase=wire.status.phase,

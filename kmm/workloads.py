@@ -13,7 +13,10 @@ from kmm.nodes import Toleration
 
 @dataclass(frozen=True, slots=True)
 class DaemonSet:
-    """A DaemonSet of a Module. `template` is the number of its pod template, which its pods carry too."""
+    """A DaemonSet of a Module. `template` is the number of its pod template, which its pods carry too.
+
+    `release` is the kernel whose folder in /lib/modules a loader mounts; empty for a device plugin.
+    """
 
     namespace: str
     name: str
@@ -21,6 +24,7 @@ class DaemonSet:
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
     image: str = ""
+    release: str = ""
     template_hash: str = ""
     unloads: bool = True
     template: str = ""
@@ -51,7 +55,7 @@ class DaemonSet:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod of such a DaemonSet or of a Job, with what its containers last said.
+    """A pod of such a DaemonSet or of a Job, with what its containers last said. `module` is `namespace/name`.
 
     `reason` and `message` say why the pod itself failed, when it was evicted for example.
     `waiting` and `waiting_message` say why a container does not run, `exit_code` and `last_words` how one ended.
@@ -61,6 +65,7 @@ class Pod:
     name: str
     node: str
     daemon_set: str
+    module: str = ""
     template: str = ""
     phase: str = ""
     reason: str = ""

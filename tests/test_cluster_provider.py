@@ -9,7 +9,7 @@ from kmm.errors import ClusterError
 from kmm.resources.departures import DeparturesProvider
 from kmm.resources.node_labels import NodeLabelsProvider
 
-PROPS = {"manager": "kmm-1.kernel.0", "cluster": "uid", "nodes": {}, "release": {}, "daemon_sets": []}
+PROPS = {"manager": "kmm-1.kernel.0", "cluster": "uid", "nodes": {}, "leaving": {}}
 
 
 @pytest.fixture(params=[NodeLabelsProvider, DeparturesProvider], ids=lambda provider: provider.__name__)

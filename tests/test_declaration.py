@@ -13,9 +13,11 @@ from kmm.declaration import (
     kernel_label_owner,
     labels_to_release,
     main_wait,
+    others_left_alone,
     ready_label_manager,
     refuse_strangers,
     unwanted,
+    what_leaves,
 )
 from kmm.errors import PlanError
 from kmm.manifests import module_manifests
@@ -47,12 +49,37 @@ def live(name, owner=OWNER, role=ROLE_MODULE_LOADER, module="kmod"):
     return DaemonSet("default", name, labels={ROLE_LABEL: role, MODULE_NAME_LABEL: module} | owned)
 
 
-def declared(*names):
-    return [{"metadata": {"namespace": "default", "name": name}} for name in names]
+def declared(*names, module="kmod"):
+    labels = {MODULE_NAME_LABEL: module}
+    return [{"metadata": {"namespace": "default", "name": name, "labels": labels}} for name in names]
 
 
 def change(kind, *nodes, module="default/kmod"):
     return Change(module, "5.14", kind, "kmod-1", nodes)
+
+
+class TestLeaving:
+    """What goes before anything new comes."""
+
+    def test_nodes_that_lose_their_kernel_label_end_the_pods_of_the_loader_that_stays(self):
+        changes = [change(Kind.UNLOAD, "a"), change(Kind.LEAVE, "b", "c")]
+        found = what_leaves(changes, (), (), [], {"a", "b"})
+        assert (found.losing, found.ending) == (["a", "b"], ["default/kmod-1"])
+        assert found.release == {name: [ready_label("default", "kmod")] for name in "abc"}
+
+    def test_a_loader_that_goes_altogether_needs_no_label_to_be_taken_off(self):
+        found = what_leaves([change(Kind.UNLOAD, "a")], (), (), ["default/kmod-1"], {"a"})
+        assert (found.losing, found.ending, found.daemon_sets) == ([], [], ["default/kmod-1"])
+
+    def test_nothing_leaves_for_a_loader_whose_image_is_still_to_be_made(self):
+        modules = manifests(module(mappings=[BUILT]))
+        (gated,) = modules[0].loaders
+        name = gated["metadata"]["name"]
+        assert not what_leaves([Change("default/kmod", "6.1.0", Kind.RELOAD, name, ("b",))], modules, (), [], ())
+        assert what_leaves([Change("default/kmod", "6.1.0", Kind.UNLOAD, name, ("b",))], modules, (), [], ())
+
+    def test_what_only_comes_drives_nothing_away(self):
+        assert not what_leaves([change(Kind.LOAD, "a")], (), (), [], ())
 
 
 class TestWaits:
@@ -162,6 +189,16 @@ class TestOwnership:
     )
     def test_a_former_owner_is_known_only_when_it_is_the_only_one(self, running, owner):
         assert former_owner(declared("a", "b"), running, []) == owner
+
+    def test_an_owner_of_other_modules_may_be_alive_and_keeps_its_name_and_them(self):
+        running = [live("a"), live("b", module="other")]
+        assert former_owner(declared("a"), running, []) is None
+        assert "default/other" in others_left_alone(declared("a"), running, "kmm-2")
+
+    def test_another_loader_of_the_same_module_is_none_of_them(self):
+        running = [live("a"), live("b")]
+        assert former_owner(declared("a"), running, []) == OWNER
+        assert others_left_alone(declared("a"), running, OWNER) == ""
 
     @pytest.mark.parametrize(
         ("managers", "owner"),

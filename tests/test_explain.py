@@ -47,7 +47,7 @@ def steps(explanation):
 
 
 def pod(**fields):
-    return Pod("default", "kmod-x", "a", "", template="1", **fields)
+    return Pod("default", "kmod-x", "a", "", "default/kmod", template="1", **fields)
 
 
 def test_a_node_that_has_the_module_passes_every_step():
@@ -208,10 +208,16 @@ def test_a_pod_on_a_node_that_is_not_selected_any_more_is_told():
 
 
 def test_a_cordoned_node_keeps_what_it_has():
-    own, there = module(), node("a", cordoned=True, labels=KERNEL_LABELS)
+    own, there = module(), node("a", cordoned=True, labels=KERNEL_LABELS | {READY_LABEL: ""})
     found = only(own, evidence(own, [there], pods=[pod(ready=True)]))
     assert found.loaded
     assert (steps(found)["taints"].verdict, found.reason) == (Verdict.NOTED, "")
+
+
+def test_a_kernel_that_no_label_tells_from_another_one_is_the_reason():
+    own, nodes = module(), [node("a", "6.1+"), node("b", "6.1")]
+    left, _ = explain(own, evidence(own, nodes, pods=[]))
+    assert left.reason == "kernel: kernel 6.1+: its label value 6.1 is also that of kernel 6.1"
 
 
 def test_a_device_plugin_is_explained_too():

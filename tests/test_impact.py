@@ -5,6 +5,7 @@ from dataclasses import replace
 from builders import live, module, node
 
 from kmm.changes import Kind
+from kmm.commands.change_words import change_action, change_remark, unloads
 from kmm.impact import plan_changes
 from kmm.manifests import module_manifests
 from kmm.manifests.loader import loader_manifest
@@ -55,6 +56,15 @@ def test_a_changed_module_is_unloaded_and_loaded_and_others_are_not_touched():
 def test_a_node_that_joins_is_loaded_on_although_no_loader_changes():
     nodes = [*NODES, node("new", KERNEL)]
     assert touched(module(), running=deployed(module()), nodes=nodes) == [("default/kmod", Kind.LOAD, ("new",))]
+
+
+def test_a_node_that_booted_another_kernel_moves_and_is_not_called_unloaded():
+    nodes = [NODES[0], replace(NODES[1], kernel_version=NEXT), NODES[2]]
+    plan = make_plan([module()], nodes, Images())
+    left, loaded = plan_changes(plan, deployed(module()), nodes)
+    assert [(one.kind, one.nodes) for one in (left, loaded)] == [(Kind.LEAVE, ("b",)), (Kind.LOAD, ("b",))]
+    assert (change_action(left), change_remark(plan, left)) == ("none", "these nodes run another kernel now")
+    assert not unloads(left)
 
 
 def test_what_is_not_among_the_modules_of_the_stack_any_more_is_unloaded():

@@ -7,8 +7,9 @@ from builders import node
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmm.label_ownership import differing_nodes, field_manager, owned_labels
+from kmm.label_ownership import differing_nodes, field_manager, owned_labels, shares_of_others
 from kmm.names import KERNEL_LABEL
+from kmm.nodes import LabelChange
 
 OWNER = "kmm-1.kernel"
 
@@ -88,3 +89,11 @@ def test_no_generation_that_has_labels_to_give_up_is_taken_again(generations, na
     number = int(field_manager(OWNER, wanted(*names), nodes).removeprefix(f"{OWNER}."))
     released = [one for name, numbers in generations.items() if name not in names for one in numbers]
     assert all(number > one for one in released)
+
+
+def test_what_another_stack_owned_of_a_label_is_given_up_and_nothing_else_of_it():
+    ready, other = "kmm.node.kubernetes.io/default.kmod.ready", "kmm.node.kubernetes.io/default.other.ready"
+    owners = {ready: frozenset({"kmm-1.ready", "kmm-1.ready-2", "kmm-2.ready"}), other: frozenset({"kmm-2.ready"})}
+    moved = replace(node("a", labels={ready: "", other: ""}), label_owners=owners)
+    (found,) = shares_of_others("kmm-1", {ready}, [moved, node("b")]).items()
+    assert found == ("kmm-2.ready", [LabelChange("a", "uid-a", {other: ""})])

@@ -15,7 +15,6 @@ from kmm.plan import Action, IgnoredNode, Images, make_plan
 
 KERNEL = "5.14.0-70.el9.x86_64"
 OTHER = "6.0.15-300.fc37.x86_64"
-USED = {KERNEL_LABEL: KERNEL}
 TAINT = "dedicated=infra:NoSchedule"
 TOLERATION = {"key": "dedicated", "value": "infra", "effect": "NoSchedule"}
 
@@ -34,11 +33,6 @@ def plan_one(modules, nodes, images=None):
 def test_nodes_are_grouped_by_kernel():
     nodes = [node("b", KERNEL), node("c", OTHER), node("a", KERNEL)]
     assert summary(plan_one(module(), nodes)) == {"default/kmod": {KERNEL: ["a", "b"], OTHER: ["c"]}}
-
-
-def test_a_kernel_with_and_without_trailing_plus_is_one():
-    plan = plan_one(module(), [node("a", "6.1.21-v8+"), node("b", "6.1.21-v8")])
-    assert summary(plan) == {"default/kmod": {"6.1.21-v8": ["a", "b"]}}
 
 
 def test_a_module_that_no_node_runs_has_no_kernels():
@@ -75,87 +69,6 @@ def test_a_kernel_that_a_template_cannot_be_made_of_is_in_the_plan_with_the_reas
     (kernel,) = plan.modules[0].kernels
     assert kernel.resolved is None
     assert "no value for ${KERNEL_XYZ}" in kernel.reason
-
-
-@pytest.mark.parametrize(
-    ("keeps_off", "reason"),
-    [
-        ({"cordoned": True}, "unschedulable: the node is cordoned"),
-        ({"taints": ["node.kubernetes.io/unschedulable:NoSchedule"]}, "unschedulable: the node is cordoned"),
-        ({"taints": [TAINT]}, f"taint {TAINT} is not tolerated"),
-        ({"taints": ["gpu:NoExecute"]}, "taint gpu:NoExecute is not tolerated"),
-        (
-            {"taints": ["node.kubernetes.io/not-ready:NoSchedule"]},
-            "taint node.kubernetes.io/not-ready:NoSchedule is not tolerated",
-        ),
-        ({"cordoned": True, "labels": {KERNEL_LABEL: OTHER}}, "unschedulable: the node is cordoned"),
-    ],
-    ids=["cordon", "cordon's taint", "NoSchedule", "NoExecute", "not ready", "label of another kernel"],
-)
-def test_a_node_is_ignored_because_of(keeps_off, reason):
-    plan = plan_one(module(), [node("a", **keeps_off)])
-    assert summary(plan) == {"default/kmod": {}}
-    assert plan.ignored == (IgnoredNode("a", reason),)
-
-
-@pytest.mark.parametrize(
-    "used",
-    [
-        {"labels": USED, "cordoned": True},
-        {"labels": USED, "taints": [TAINT]},
-        {"labels": USED, "taints": ["node.kubernetes.io/unreachable:NoExecute"]},
-        {"taints": ["dedicated=infra:PreferNoSchedule"]},
-    ],
-    ids=["cordon", "NoSchedule", "unreachable", "PreferNoSchedule"],
-)
-def test_a_node_in_use_keeps_its_module_in_spite_of(used):
-    plan = plan_one(module(), [node("a", **used)])
-    assert summary(plan) == {"default/kmod": {KERNEL: ["a"]}}
-    assert plan.ignored == ()
-
-
-@pytest.mark.parametrize(
-    "toleration",
-    [TOLERATION, {"key": "dedicated", "operator": "Exists"}, {"operator": "Exists"}],
-    ids=["equal", "exists", "all"],
-)
-def test_a_tolerated_taint_keeps_no_module_off(toleration):
-    plan = plan_one(module(tolerations=[toleration]), [node("a", taints=[TAINT])])
-    assert summary(plan) == {"default/kmod": {KERNEL: ["a"]}}
-
-
-def test_a_node_that_some_modules_refuse_says_which():
-    modules = [module("first"), module("second"), module("third", tolerations=[TOLERATION])]
-    plan = make_plan(modules, [node("a", taints=[TAINT])], Images())
-    assert summary(plan) == {"default/first": {}, "default/second": {}, "default/third": {KERNEL: ["a"]}}
-    assert plan.ignored == (IgnoredNode("a", f"default/first, default/second: taint {TAINT} is not tolerated"),)
-
-
-def test_two_kernels_of_one_label_value_are_not_both_loaded():
-    plan = plan_one(module(), [node("a", "5.10+a"), node("b", "5.10_a")])
-    plus, underscore = plan.modules[0].kernels
-    assert (plus.actions, plus.reason) == ((), "its label value 5.10_a is also that of kernel 5.10_a")
-    assert underscore.actions == (Action.LOAD,)
-    assert plan.kernel_labels() == {"b": {KERNEL_LABEL: "5.10_a"}}
-
-
-def test_a_new_node_does_not_take_the_label_value_of_a_kernel_in_use():
-    plan = plan_one(module(), [node("a", "5.10+a", labels={KERNEL_LABEL: "5.10_a"}), node("b", "5.10_a")])
-    plus, underscore = plan.modules[0].kernels
-    assert plus.actions == (Action.LOAD,)
-    assert (underscore.actions, underscore.reason) == ((), "its label value 5.10_a is also that of kernel 5.10+a")
-
-
-def test_a_node_that_a_module_does_not_select_cannot_take_its_kernel_away():
-    plan = plan_one(
-        module(selector=WORKER | {"gpu": ""}), [node("a", "5.10+a", labels={"gpu": ""}), node("b", "5.10_a")]
-    )
-    assert plan.kernel_labels() == {"a": {KERNEL_LABEL: "5.10_a"}}
-
-
-def test_a_kernel_without_a_label_value_is_skipped():
-    (kernel,) = plan_one(module(), [node("a", "~~")]).modules[0].kernels
-    assert (kernel.actions, kernel.reason) == ((), "kernel version '~~' makes no label value")
 
 
 IMAGE = f"registry.example/org/kmod:{KERNEL}"
@@ -272,26 +185,6 @@ def test_every_node_is_used_or_ignored(cluster):
     plan = make_plan(modules, nodes, Images())
     used = {name for found in plan.modules for kernel in found.kernels for name in kernel.nodes}
     assert used | {ignored.node for ignored in plan.ignored} == {one.name for one in nodes}
-
-
-@given(clusters())
-def test_a_node_is_used_exactly_when_it_is_in_use_or_its_taints_are_tolerated(cluster):
-    modules, nodes = cluster
-    plan = make_plan(modules, nodes, Images())
-    for found in plan.modules:
-        selector = found.module.spec.selector.items()
-        tolerates = {toleration.key or "all" for toleration in found.module.spec.tolerations}
-        expected = {
-            one.name
-            for one in nodes
-            if selector <= one.labels.items()
-            and (
-                one.labels.get(KERNEL_LABEL) == label_value(one.kernel_version.removesuffix("+"))
-                or "all" in tolerates
-                or (not one.unschedulable and {taint.key for taint in one.taints} <= tolerates)
-            )
-        }
-        assert {name for kernel in found.kernels for name in kernel.nodes} == expected
 
 
 @given(clusters())

@@ -144,7 +144,10 @@ def test_nodes_that_take_no_pods_now_are_shown_but_do_not_count():
     lost = node(
         "a",
         taints=["node.kubernetes.io/unreachable:NoExecute"],
-        labels={"kmm.node.kubernetes.io/kernel-version.full": KERNEL},
+        labels={
+            "kmm.node.kubernetes.io/kernel-version.full": KERNEL,
+            "kmm.node.kubernetes.io/default.kmod.ready": "",
+        },
     )
     (daemon_set,) = deployed(module(), nodes=[lost], ready=0)
     (row,) = rows(module(), nodes=[lost], daemon_sets=[daemon_set])

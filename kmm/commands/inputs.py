@@ -1,6 +1,6 @@
 """What several commands work on: the same options, read in the same way."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -11,11 +11,14 @@ import typer
 from kmm.module_source import Source
 
 if TYPE_CHECKING:
+    from kmm.definition import Module
     from kmm.jobs import JobSettings
     from kmm.loading import Loaded
     from kmm.nodes import Node
     from kmm.plan import Images, Plan
     from kmm.problems import Problem
+    from kmm.used_nodes import LiveLoaders
+    from kmm.workloads import DaemonSet
 
 
 class Assumption(StrEnum):
@@ -91,10 +94,11 @@ ConfigFileOption = Annotated[
 
 
 class Planned(NamedTuple):
-    """A plan, the nodes it is for, and what to look at."""
+    """A plan, the nodes it is for, what runs there, None without a cluster, and what to look at."""
 
     plan: "Plan"
     nodes: "tuple[Node, ...]"
+    daemon_sets: "tuple[DaemonSet, ...] | None"
     warnings: tuple[str, ...]
 
 
@@ -141,21 +145,29 @@ class Inputs:
                 "--nodes is read instead of a cluster: leave out --kubeconfig, --context and --source"
             )
         loaded = read_modules(self.modules, self.source, self.kubeconfig, self.context)
-        nodes = self._read_nodes()
+        nodes, running, live = self._read_nodes(loaded.modules)
         future = self.future_kernels or ()
-        images = self._read_images(make_plan(loaded.modules, nodes, Images(), future))
-        plan = make_plan(loaded.modules, nodes, images, future)
+        images = self._read_images(make_plan(loaded.modules, nodes, Images(), future, live))
+        plan = make_plan(loaded.modules, nodes, images, future, live)
         problems = image_problems(plan, images, require_images=False, require_future=False)
-        return Planned(plan, nodes, (*map(str, loaded.warnings), *problems.warnings))
+        return Planned(plan, nodes, running, (*map(str, loaded.warnings), *problems.warnings))
 
-    def _read_nodes(self) -> "tuple[Node, ...]":
+    def _read_nodes(
+        self, modules: "Sequence[Module]"
+    ) -> "tuple[tuple[Node, ...], tuple[DaemonSet, ...] | None, LiveLoaders]":
+        """The nodes and what runs on them; with a file of nodes, nothing is known of that."""
+        from kmm.used_nodes import LiveLoaders  # noqa: PLC0415
+
         if self.nodes is not None:
             from kmm.node_file import load_nodes  # noqa: PLC0415
 
-            return load_nodes(Path("/dev/stdin" if self.nodes == "-" else self.nodes))
+            return load_nodes(Path("/dev/stdin" if self.nodes == "-" else self.nodes)), None, LiveLoaders()
         from kmm.cluster import connect  # noqa: PLC0415
+        from kmm.observation import observe_loaders  # noqa: PLC0415
 
-        return connect(self.kubeconfig, self.context).nodes()
+        cluster = connect(self.kubeconfig, self.context)
+        nodes, daemon_sets = cluster.nodes(), cluster.daemon_sets()
+        return nodes, daemon_sets, observe_loaders(cluster, modules, nodes, daemon_sets)
 
     def _read_images(self, plan: "Plan") -> "Images":
         """Of images that Jobs would make or that kernels to come need; others are the user's affair."""

@@ -73,8 +73,7 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     if config_file:
         inputs, _ = inputs.with_stack(config_file)
     planned = inputs.plan()
-    decided, _, warnings = planned
-    changes = _changes(inputs, planned)
+    decided, warnings, changes = planned.plan, planned.warnings, _changes(planned)
     if output is PlanFormat.JSON:
         typer.echo(json.dumps(_json(decided, changes), indent=2))
     elif output is PlanFormat.HTML:
@@ -88,14 +87,12 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     show_warnings(warnings)
 
 
-def _changes(inputs: Inputs, planned: "Planned") -> "tuple[Change, ...] | None":
+def _changes(planned: "Planned") -> "tuple[Change, ...] | None":
     """What it would do to the modules that are loaded now; None without a cluster."""
-    from kmm.cluster import connect  # noqa: PLC0415
     from kmm.impact import plan_changes  # noqa: PLC0415
 
-    if inputs.nodes is not None:
-        return None
-    return plan_changes(planned.plan, connect(inputs.kubeconfig, inputs.context).daemon_sets(), planned.nodes)
+    running = planned.daemon_sets
+    return None if running is None else plan_changes(planned.plan, running, planned.nodes)
 
 
 def _json(decided: "Plan", changes: "Iterable[Change] | None") -> dict[str, Any]:

@@ -119,6 +119,7 @@ def _looks(cluster: "Cluster", modules: "Sequence[Module] | None", watch: bool) 
 
 
 def _rows(cluster: "Cluster", modules: "Sequence[Module] | None") -> "tuple[Row, ...]":
+    from kmm.observation import observe_loaders  # noqa: PLC0415
     from kmm.plan import Images, make_plan  # noqa: PLC0415
     from kmm.status import needed_pods, planned_targets, running_targets, skipped_rows, status_rows  # noqa: PLC0415
 
@@ -130,7 +131,8 @@ def _rows(cluster: "Cluster", modules: "Sequence[Module] | None") -> "tuple[Row,
         targets = list(running_targets(daemon_sets, nodes))
     else:
         # Whether images are there is for `plan` to say; what became of them shows here.
-        plan = make_plan(modules, nodes, Images())
+        live = observe_loaders(cluster, modules, nodes, daemon_sets)
+        plan = make_plan(modules, nodes, Images(), live=live)
         targets, skipped = list(planned_targets(plan, daemon_sets, nodes)), list(skipped_rows(plan))
     roles = needed_pods(targets, daemon_sets, nodes)
     pods = cluster.pods(*sorted(roles)) if roles else ()

@@ -3,6 +3,7 @@
 from typing import Final
 
 from kmm.definition import Module
+from kmm.kernel import MODULES_FOLDER
 from kmm.manifests.common import (
     PRIORITY_CLASS,
     Manifest,
@@ -123,7 +124,7 @@ def _readiness(module: Module) -> Manifest:
 def _volumes(resolved: ResolvedKernel) -> list[tuple[Manifest, Manifest]]:
     """Each volume with its mount."""
     modprobe = resolved.module.spec.module_loader.container.modprobe
-    modules = f"/lib/modules/{resolved.release}"
+    modules = f"{MODULES_FOLDER}{resolved.release}"
     pairs = [
         (
             host_path("node-lib-modules", modules, "Directory"),

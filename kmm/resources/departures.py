@@ -12,22 +12,28 @@ from typing import Any, TypedDict
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
-from kmm.departure import await_device_plugins, final_words, release_labels, remove_daemon_sets
+from kmm.departure import (
+    await_device_plugins,
+    final_words,
+    release_labels,
+    remove_daemon_sets,
+    take_kernel_labels_off,
+)
 from kmm.resources.cluster_provider import ClusterProvider, give_up_labels
 
 
 class DeparturesArgs(TypedDict):
     """Plain values. `cluster` is its UID, `manager` the field manager of all ready labels of the stack.
 
-    `release`: by node name, the label keys to take off. `plugins`: `namespace/name` of the device plugins that must
-    have left these nodes then. `daemon_sets`: `namespace/name` of what is not wanted any more.
+    `label_owner` owns the kernel labels (`kmm.label_ownership`). `leaving`: the fields of `kmm.declaration.Leaving`,
+    none when nothing leaves. `run` is another text in each run.
     """
 
     cluster: str
     manager: str
-    release: dict[str, list[str]]
-    plugins: list[str]
-    daemon_sets: list[str]
+    label_owner: str
+    leaving: dict[str, Any]
+    run: str
 
 
 class DeparturesProvider(ClusterProvider):
@@ -35,7 +41,7 @@ class DeparturesProvider(ClusterProvider):
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         """Only what leaves now matters, not what once left; and a report is only of the run before."""
-        return DiffResult(changes=bool(news["release"] or news["daemon_sets"] or olds["report"]))
+        return DiffResult(changes=bool(news["leaving"] or olds["report"]))
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Also in a first run: an earlier one may have been killed before its state was saved."""
@@ -52,13 +58,15 @@ class DeparturesProvider(ClusterProvider):
 
     def _depart(self, props: dict[str, Any]) -> dict[str, str]:
         """Returns where a module is still in the kernel, and why. That must not stop what else is to be done."""
-        if not (props["release"] or props["daemon_sets"]):
+        leaving = props["leaving"]
+        if not leaving:
             return {"report": "", "heard": ""}
         cluster = self.connect(props)
-        with final_words(cluster, props["daemon_sets"]) as words:
-            release_labels(cluster, props["manager"], props["release"])
-            await_device_plugins(cluster, props["plugins"], props["release"])
-            remove_daemon_sets(cluster, props["daemon_sets"])
+        with final_words(cluster, [*leaving["daemon_sets"], *leaving["ending"]]) as words:
+            release_labels(cluster, props["manager"], leaving["release"])
+            await_device_plugins(cluster, leaving["plugins"], leaving["release"])
+            remove_daemon_sets(cluster, leaving["daemon_sets"])
+            take_kernel_labels_off(cluster, props["label_owner"], leaving["losing"], leaving["ending"])
         return {"report": words.report(), "heard": words.heard}
 
 
@@ -67,11 +75,13 @@ class Departures(Resource, module="kmm", name="Departures"):
 
     `heard`: the resource version up to which the last words of pods are in the report. A loader that changes in place
     ends its pods later, while the engine goes on: whoever waits for the new ones hears the old ones from there on.
+    `run` is that of an earlier run when something leaves, and the user's --target or --exclude leaves this out.
     """
 
     report: pulumi.Output[str]
     heard: pulumi.Output[str]
+    run: pulumi.Output[str]
 
     def __init__(self, name: str, args: DeparturesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(DeparturesProvider(), name, {**args, "report": None, "heard": None}, opts)
-        self.listen_from: pulumi.Input[str] = self.heard if args["release"] or args["daemon_sets"] else ""
+        self.listen_from: pulumi.Input[str] = self.heard if args["leaving"] else ""

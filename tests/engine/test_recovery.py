@@ -98,6 +98,9 @@ class TestLostState:
         for result in (stateless.stack.preview(), stateless.stack.up()):
             assert f"{TAKE_OVER}=true pulumi up" in result.expect(1).output
             assert "5 DaemonSets exist already and are not this stack's" in result.output
+        stateless.stack.environment[TAKE_OVER] = "true"
+        stateless.write("other", modprobe={"parameters": ["debug=1"]})
+        assert "is unloaded and loaded again" in stateless.stack.preview().expect().output
         assert stateless.content() == before
 
     def test_taking_over_unloads_nothing_and_leaves_a_stack_like_any_other(self, stateless):
@@ -110,8 +113,22 @@ class TestLostState:
         assert {pod["metadata"]["uid"] for pod in stateless.pods()} == pods
         assert_whole_and_destroyable(stateless, daemon_sets.keys())
 
-    def test_what_left_the_definition_meanwhile_is_not_forgotten(self, stateless):
+    def test_what_left_the_definition_meanwhile_is_named_and_left_alone(self, stateless):
+        """It might as well be what a living stack has besides."""
+        pods = {pod["metadata"]["uid"] for pod in stateless.pods()}
         stateless.remove("other")
         stateless.stack.environment[TAKE_OVER] = "true"
+        preview = stateless.stack.preview().expect()
+        assert f"left alone: {stateless.namespace}/other" in preview.output
         stateless.stack.up().expect()
-        assert {module for module, _ in stateless.daemon_sets()} == {"kmod"}
+        # The provider may have noted objects as they were before it took them over: it labels those once more.
+        del stateless.stack.environment[TAKE_OVER]
+        stateless.stack.up().expect()
+        assert {pod["metadata"]["uid"] for pod in stateless.pods()} == pods
+        assert {module for module, _ in stateless.daemon_sets()} == {"kmod", "other"}
+        stateless.stack.preview("--expect-no-changes").expect()
+        stateless.remove("kmod")
+        stateless.write("another", selector={"kmm.test/name": "none"})
+        stateless.stack.up(timeout=120).expect()
+        assert {module for module, _ in stateless.daemon_sets()} == {"other"}
+        assert all(stateless.ready_label("kmod") not in stateless.labels(node) for node in stateless.nodes.names)

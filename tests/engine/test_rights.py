@@ -48,6 +48,7 @@ def test_previews_need_no_more_than_their_role_and_it_does_not_suffice_to_write(
     deployment.stack.up().expect()
     deployment.nodes.add(NEXT_KERNEL)
     deployment.write("new")
+    deployment.write(plugin=True, modprobe={"parameters": ["debug=1"]})
     act_as(*rules("preview"))
     before = deployment.content()
     preview = deployment.stack.preview("--refresh").expect()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kmm.names import ROLE_DEVICE_PLUGIN
 from tests.engine.deployment import KERNEL, Deployment, eventually
 from tools.cluster import Cluster
 from tools.nodes import SimulatedNode
@@ -45,6 +46,34 @@ def test_a_module_that_another_stack_deploys_is_refused(deployment, other):
         assert "take them out of one of the two" in result.output
     other.stack.destroy().expect()
     assert deployment.content() == before
+
+
+def test_a_module_moves_to_another_stack_without_being_unloaded(deployment, other):
+    """As docs/how-to/several-clusters.md says; the second stack may be new."""
+    deployment.write("moves", plugin=True)
+    deployment.write("stays", plugin=True)
+    (node,) = deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    pods = {pod["metadata"]["uid"] for pod in (*deployment.pods(), *deployment.pods(ROLE_DEVICE_PLUGIN))}
+    labels = deployment.labels(node)
+
+    component = f"kmm:index:KernelModule::{deployment.namespace}/moves"
+    (urn,) = (one["urn"] for one in deployment.stack.state()["resources"] if one["urn"].endswith(component))
+    deployment.stack.run("state", "delete", urn, "--target-dependents", "--yes").expect()
+    deployment.remove("moves")
+    other.write("moves", plugin=True)
+    other.stack.environment["PULUMI_K8S_UPSERT_EXISTING_OBJECTS"] = "true"
+    other.stack.up().expect()
+    del other.stack.environment["PULUMI_K8S_UPSERT_EXISTING_OBJECTS"]
+    for one in (other, deployment):
+        one.stack.up().expect()
+        one.stack.preview("--expect-no-changes").expect()
+    assert {pod["metadata"]["uid"] for pod in (*deployment.pods(), *deployment.pods(ROLE_DEVICE_PLUGIN))} == pods
+    assert deployment.labels(node) == labels
+
+    other.stack.destroy().expect()
+    assert {module for module, _ in deployment.daemon_sets()} == {"stays"}
+    deployment.stack.preview("--expect-no-changes").expect()
 
 
 def test_a_stack_refuses_another_cluster_and_touches_nothing_there(deployment, tools, tmp_path, tmp_path_factory):

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from kmm.names import ROLE_DEVICE_PLUGIN
-from tests.engine.deployment import DESTROY, KERNEL, UP, eventually, finish, running
+from tests.engine.deployment import DESTROY, KERNEL, NEXT_KERNEL, UP, eventually, finish, running
 
 
 @pytest.fixture
@@ -88,3 +88,49 @@ def test_a_renamed_module_is_unloaded_before_it_is_loaded_under_its_new_name(dep
 def uid(one):
     """The object's uid."""
     return one["metadata"]["uid"]
+
+
+def only_on(node, pods):
+    """The only one of these pods that is on the node; None if it was not told to end."""
+    return ending([pod for pod in pods if pod["spec"]["nodeName"] == node])
+
+
+def test_a_node_that_the_selector_takes_no_more_is_unloaded_after_its_device_plugin_has_left(
+    deployment, kubelet, loaded
+):
+    (stays,) = deployment.nodes.add(KERNEL, labels={"zone": "a"})
+    deployment.stack.up().expect()
+    deployment.write(plugin=True, selector=deployment.nodes.selector | {"zone": "a"})
+    preview = deployment.stack.preview().expect().output
+    assert f"{deployment.namespace}/kmod is unloaded for kernel {KERNEL} on nodes {loaded}" in preview
+    with running(deployment.stack, *UP) as up:
+        plugin = eventually(lambda: only_on(loaded, deployment.pods(ROLE_DEVICE_PLUGIN)))
+        assert stays_so(lambda: not only_on(loaded, deployment.pods())), "unloaded while the device plugin ran"
+        kubelet.end(plugin)
+        kubelet.end(eventually(lambda: only_on(loaded, deployment.pods())))
+        finish(up)
+    assert deployment.labels(loaded) == {}
+    assert deployment.ready_label() in deployment.labels(stays)
+    deployment.stack.preview("--expect-no-changes").expect()
+
+
+def test_a_node_that_booted_another_kernel_gets_its_loader_when_the_former_one_has_ended(deployment, kubelet, loaded):
+    (stays,) = deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    before = deployment.labels(stays)
+    deployment.cluster.nodes.set_kernel(loaded, NEXT_KERNEL)
+    with running(deployment.stack, *UP) as up:
+        kubelet.end(eventually(lambda: only_on(loaded, deployment.pods(ROLE_DEVICE_PLUGIN))))
+        former = eventually(lambda: only_on(loaded, deployment.pods()))
+        assert stays_so(lambda: only_on(loaded, deployment.pods())), "loaded anew beside the pod that is to unload"
+        kubelet.end(former)
+        others = {uid(former), *(uid(pod) for pod in deployment.pods() if pod["spec"]["nodeName"] == stays)}
+        kubelet.run(eventually(lambda: [pod for pod in deployment.pods() if uid(pod) not in others])[0])
+        kubelet.run(
+            eventually(
+                lambda: [pod for pod in deployment.pods(ROLE_DEVICE_PLUGIN) if pod["spec"].get("nodeName") == loaded]
+            )[0]
+        )
+        finish(up)
+    assert deployment.labels(loaded) == before | {"kernel-version.full": NEXT_KERNEL}
+    assert deployment.labels(stays) == before

@@ -1,6 +1,9 @@
 """Guards against a change of nodes or Modules that touches more than it must: every touched loader unloads a module."""
 
+import json
 from collections import Counter
+
+from commands import kmm
 
 from tests.engine.deployment import KERNEL, NEXT_KERNEL, object_steps
 
@@ -63,6 +66,20 @@ def test_a_kernel_that_no_node_runs_any_more_takes_its_daemon_set_along_and_no_o
     deployment.stack.preview("--expect-no-changes").expect()
 
 
+def test_a_kernel_that_differs_by_a_plus_alone_does_not_change_the_loader_that_runs(deployment):
+    deployment.write()
+    deployment.nodes.add("6.1.21-v8+")
+    deployment.stack.up().expect()
+    before = identities(deployment.daemon_sets())
+    (plain,) = deployment.nodes.add("6.1.21-v8")
+    assert not object_steps(deployment.stack.up().expect())
+    assert identities(deployment.daemon_sets()) == before
+    assert deployment.labels(plain) == {}
+    (reason,) = deployment.stack.outputs()["ignored"][plain]
+    assert "is also that of kernel 6.1.21-v8+" in reason
+    deployment.stack.preview("--expect-no-changes").expect()
+
+
 def test_nodes_that_come_and_go_with_a_known_kernel_change_no_daemon_set(deployment):
     deployment.write()
     stays, goes = deployment.nodes.add(KERNEL, 2)
@@ -87,8 +104,13 @@ def test_changed_parameters_roll_the_loaders_in_place_and_preview_only_names_the
     warned = f"{deployment.namespace}/kmod is unloaded and loaded again"
     content = deployment.content()
     preview = deployment.stack.preview().expect()
+    plan = kmm("plan", "--kubeconfig", deployment.cluster.kubeconfig, "--modules", deployment.folder, "-o", "json")
     assert deployment.content() == content
     assert any(warned in line and all(node in line for node in nodes) for line in preview.output.splitlines())
+    changes = json.loads(plan.stdout)["changes"]
+    assert [(one["name"], one["kind"], one["unloads"], one["nodes"]) for one in changes] == [
+        ("kmod", "reload", True, nodes)
+    ]
     assert object_steps(deployment.stack.up().expect()) == {("update", "DaemonSet"): 1}
 
     after = deployment.daemon_sets()
@@ -152,6 +174,7 @@ def test_a_daemon_set_deleted_by_hand_comes_again_with_a_refresh(deployment):
     deployment.stack.up().expect()
     name = deployment.daemon_sets()["kmod", KERNEL]["metadata"]["name"]
     deployment.api.request("DELETE", f"/apis/apps/v1/namespaces/{deployment.namespace}/daemonsets/{name}")
+    assert f"DaemonSet {deployment.namespace}/{name} is gone" in deployment.stack.up().expect(1).output
     deployment.stack.up("--refresh").expect()
     assert set(deployment.daemon_sets()) == {("kmod", KERNEL)}
     deployment.stack.preview("--refresh", "--expect-no-changes").expect()
