@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from kmm.kernel import trim_kernel_version
+from kmm.kernel import kernel_label_value
 from kmm.label_ownership import owned_labels
 from kmm.manifests import Manifest
 from kmm.modprobe_words import explain, telling_line
@@ -19,7 +19,6 @@ from kmm.names import (
     ROLE_MODULE_LOADER,
     TEMPLATE_HASH_ANNOTATION,
     device_plugin_ready_label,
-    label_value,
     ready_label,
 )
 from kmm.nodes import LabelChange, Node, Toleration, untolerated_taint
@@ -134,19 +133,23 @@ def settled_outcomes(
     return [ready.get(name) or _left_out(name, nodes.get(name)) for name in workload.nodes]
 
 
+def outcomes_without(workload: Workload) -> list[Outcome]:
+    """The outcome when the DaemonSet is not there after it was declared: the engine goes by its state alone."""
+    words = f"DaemonSet {workload.namespace}/{workload.name} is gone: to have it made again, run `pulumi up --refresh`"
+    return [Outcome(name, State.FAILED, words) for name in workload.nodes]
+
+
 def outcomes(
     workload: Workload, daemon_set: DaemonSet | None, pods: Iterable[Pod], nodes: Mapping[str, Node]
 ) -> list[Outcome]:
     """The outcome on each node of the workload, by its pods; `pods` may hold those of other workloads too."""
-    current = {
-        pod.node: pod
-        for pod in pods
-        if daemon_set is not None
-        and (pod.namespace, pod.daemon_set) == (workload.namespace, workload.name)
-        and pod.template == daemon_set.template
-        and not pod.deleting
-    }
-    return [_outcome(name, current.get(name), nodes.get(name), daemon_set) for name in workload.nodes]
+    current: dict[str, Pod] = {}
+    former: dict[str, Pod] = {}
+    for pod in pods:
+        if daemon_set is not None and (pod.namespace, pod.daemon_set) == (workload.namespace, workload.name):
+            is_current = pod.template == daemon_set.template and not pod.deleting
+            (current if is_current else former)[pod.node] = pod
+    return [_outcome(name, current.get(name), nodes.get(name), daemon_set, former.get(name)) for name in workload.nodes]
 
 
 def block_device_plugins(found: Found) -> Found:
@@ -201,7 +204,9 @@ def is_settled(
     return len(known) == len(found) and not label_changes(manager, known, nodes)
 
 
-def _outcome(name: str, pod: Pod | None, node: Node | None, daemon_set: DaemonSet | None) -> Outcome:
+def _outcome(
+    name: str, pod: Pod | None, node: Node | None, daemon_set: DaemonSet | None, former: Pod | None
+) -> Outcome:
     tolerations = daemon_set.tolerations if daemon_set else ()
     if lost(node):
         return _left_out(name, node)
@@ -210,7 +215,7 @@ def _outcome(name: str, pod: Pod | None, node: Node | None, daemon_set: DaemonSe
         return Outcome(name, State.BLOCKED, words)
     if pod is None:
         blocked = node is not None and untolerated_taint(node, tolerations) is not None
-        words = _why_no_pods(node, tolerations) if blocked else "no pod yet"
+        words = _why_no_pods(node, tolerations) if blocked else _no_pod_words(former)
         return Outcome(name, State.BLOCKED if blocked else State.WAITING, words)
     if pod.ready:
         return Outcome(name, State.READY)
@@ -223,7 +228,13 @@ def _outcome(name: str, pod: Pod | None, node: Node | None, daemon_set: DaemonSe
 
 def _runs_kernel(node: Node, daemon_set: DaemonSet) -> bool:
     """Whether the node still runs the kernel that it ran when this was planned; a device plugin takes any."""
-    return daemon_set.kernel in ("", label_value(trim_kernel_version(node.kernel_version)))
+    return daemon_set.kernel in ("", kernel_label_value(node.kernel_version))
+
+
+def _no_pod_words(former: Pod | None) -> str:
+    if former is None:
+        return "no pod yet"
+    return f"pod {former.name} {'is ending' if former.deleting else 'is to be replaced: one node changes at a time'}"
 
 
 def _left_out(name: str, node: Node | None) -> Outcome:

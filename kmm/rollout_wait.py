@@ -6,11 +6,12 @@ all Modules of a node at once, as soon as pods turn Ready: one slow node holds n
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from kmm.errors import ClusterError
+from kmm.label_ownership import shares_of_others
 from kmm.modprobe_words import explain
 from kmm.rollout import (
     Found,
@@ -21,11 +22,15 @@ from kmm.rollout import (
     failure_report,
     label_changes,
     outcomes,
+    outcomes_without,
     settled_outcomes,
 )
+from kmm.stalled_update import pod_to_replace
 
 if TYPE_CHECKING:
     from kmm.cluster.client import Cluster
+    from kmm.nodes import Node
+    from kmm.workloads import DaemonSet, Pod
 
 _PAUSE: Final = 2.0  # seconds between two looks, or five times what a look takes
 _EVENTS: Final = 10
@@ -79,16 +84,23 @@ class RolloutWait:
         for workload in self.workloads:
             daemon_set = daemon_sets.get((workload.namespace, workload.name))
             settled = settled_outcomes(workload, daemon_set, nodes)
-            if settled is None:
-                unsettled.append((workload, daemon_set))
-            else:
+            if settled is not None:
                 found[workload] = settled
+            elif daemon_set is None:
+                found[workload] = [self._patient(workload, one) for one in outcomes_without(workload)]
+            else:
+                unsettled.append((workload, daemon_set))
         if unsettled:
             pods = self.cluster.pods(*sorted({workload.role for workload, _ in unsettled}))
             for workload, daemon_set in unsettled:
                 found[workload] = [self._patient(workload, one) for one in outcomes(workload, daemon_set, pods, nodes)]
+                self._go_on(workload, daemon_set, pods, nodes)
         found = dict(block_device_plugins(found))
         self.cluster.apply_node_labels(label_changes(self.manager, found, nodes.values()), self.manager)
+        labels = {workload.label for workload in self.workloads}
+        stack = self.manager.partition(".")[0]
+        for manager, changes in shares_of_others(stack, labels, nodes.values()).items():
+            self.cluster.apply_node_labels(changes, manager)
         return found
 
     def tell(self, lines: Iterable[str]) -> None:
@@ -97,6 +109,14 @@ class RolloutWait:
             if line not in self.told:
                 print(line, file=sys.stderr, flush=True)  # noqa: T201
                 self.told.add(line)
+
+    def _go_on(
+        self, workload: Workload, daemon_set: "DaemonSet", pods: "Sequence[Pod]", nodes: "Mapping[str, Node]"
+    ) -> None:
+        """Replace the next pod where nodes that do not report hold up the DaemonSet."""
+        if pod := pod_to_replace(workload, daemon_set, pods, nodes):
+            self.tell([f"{workload.module} {workload.role}: changed on {pod.node} although other nodes do not report"])
+            self.cluster.delete_pod(pod.namespace, pod.name)
 
     def _patient(self, workload: Workload, outcome: Outcome) -> Outcome:
         """A pull or a start may fail once and then succeed: only what stays stuck has failed."""

@@ -181,8 +181,8 @@ class Cluster:
         self._connection.delete(f"/api/v1/namespaces/{namespace}/pods/{name}")
 
     def delete_daemon_set(self, namespace: str, name: str) -> None:
-        """Begin to delete a DaemonSet: it goes when its pods have ended."""
-        self._connection.delete(f"/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}")
+        """Delete a DaemonSet; its pods begin to end. If it went last, a dead node's pod would keep it for ever."""
+        self._connection.delete(f"/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}", "Background")
 
     def apply_node_labels(self, changes: Iterable[LabelChange], field_manager: str) -> tuple[str, ...]:
         """Make `field_manager` own exactly these labels on these nodes; returns the nodes that are gone.

@@ -83,10 +83,13 @@ class Connection:
         query = {"fieldManager": field_manager, "force": "true"}
         self._request("PATCH", path, query, json.dumps(document).encode())
 
-    def delete(self, path: str) -> None:
-        """Delete what is at `path`, its dependents first; nothing to do if it is not there. Raises as `get` does."""
+    def delete(self, path: str, propagation: str = "Foreground") -> None:
+        """Delete what is at `path`; nothing to do if it is not there. Raises as `get` does.
+
+        `propagation`: `Foreground`, its dependents first, or `Background`, itself first.
+        """
         try:
-            self._request("DELETE", path, {"propagationPolicy": "Foreground"})
+            self._request("DELETE", path, {"propagationPolicy": propagation})
         except ApiStatusError as error:
             if error.status != 404:
                 raise

@@ -176,6 +176,16 @@ class Kubelet:
         self._nodes.names += names
         return names
 
+    def fall_silent(self, node: str) -> None:
+        """Let the node look as one whose kubelet has not reported for long."""
+        then = "2020-01-01T00:00:00Z"
+        condition = {"type": "Ready", "status": "Unknown", "lastHeartbeatTime": then, "lastTransitionTime": then}
+        merge = {"Content-Type": "application/strategic-merge-patch+json"}
+        self._api.request("PATCH", f"/api/v1/nodes/{node}/status", {"status": {"conditions": [condition]}}, merge)
+        silent = "node.kubernetes.io/unreachable"
+        taints = [{"key": silent, "effect": effect} for effect in ("NoSchedule", "NoExecute")]
+        self._api.request("PATCH", f"/api/v1/nodes/{node}", {"spec": {"taints": taints}}, merge)
+
     def run(self, pod: Object, *, ready: bool = True) -> None:
         """Report the pod as running."""
         self._report(pod, "Running", {"running": {}}, ready)

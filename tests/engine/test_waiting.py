@@ -48,6 +48,9 @@ def test_waiting_ends_at_the_timeout_and_the_next_up_goes_on(deployment, kubelet
     deployment.stack.up().expect()
     assert deployment.ready_label() in deployment.labels(node)
     deployment.stack.preview("--expect-no-changes").expect()
+    kubelet.run(deployment.pods()[0], ready=False)
+    assert f"{deployment.namespace}/kmod is not loaded on 1 of 1 nodes:" in deployment.stack.up().expect(1).output
+    assert deployment.ready_label() not in deployment.labels(node)
 
 
 @pytest.mark.parametrize("rollout", [{"maxUnready": 1}, {"maxUnready": "50%"}], ids=["number", "per cent"])
@@ -64,9 +67,15 @@ def test_as_many_nodes_as_allowed_may_stay_unready(deployment, kubelet, rollout)
 def test_without_waiting_up_labels_what_is_ready_and_ends(deployment, kubelet):
     deployment.write()
     deployment.stack.config["kmm:rollout"] = {"wait": False}
-    kubelet.add_nodes()
+    (node,) = kubelet.add_nodes()
     deployment.stack.up(timeout=60).expect()
     assert {key for key, _ in deployment.daemon_sets()} == {"kmod"}
+    # Its pod is there without being Ready yet: a taint must not take it away.
+    deployment.cluster.nodes.patch(node, {"spec": {"taints": [taint("gpu")]}})
+    (pod,) = deployment.pods()
+    deployment.stack.up(timeout=60).expect()
+    assert deployment.labels(node).keys() == {"kernel-version.full"}
+    assert [one["metadata"]["uid"] for one in deployment.pods()] == [pod["metadata"]["uid"]]
 
 
 def test_a_node_that_does_not_report_is_not_waited_for(deployment, kubelet):
@@ -80,6 +89,31 @@ def test_a_node_that_does_not_report_is_not_waited_for(deployment, kubelet):
         finish(up)
     assert deployment.ready_label() in deployment.labels(fine)
     assert deployment.ready_label() not in deployment.labels(dead)
+
+
+def test_a_node_that_does_not_report_holds_up_neither_a_change_nor_a_removal(deployment, kubelet):
+    deployment.write()
+    deployment.write("other", selector={"kmm.test/name": "none"})
+    deployment.stack.config["kmm:rollout"] = {"timeout": "60s"}
+    (dead,) = kubelet.add_nodes()
+    fine = deployment.nodes.add(KERNEL, 2)
+    with running(deployment.stack, *UP) as up:
+        pod = eventually(lambda: [pod for pod in deployment.pods() if pod["spec"]["nodeName"] == dead])[0]
+        kubelet.run(pod)
+        finish(up)
+    kubelet.fall_silent(dead)
+    kubelet.run(pod, ready=False)
+    deployment.write(modprobe={"parameters": ["debug=1"]})
+    deployment.stack.up().expect()
+    changed = [one for one in deployment.pods() if "debug=1" in str(one["spec"]["containers"][0]["command"])]
+    assert [one["spec"]["nodeName"] for one in changed] == sorted(fine)
+    assert all(deployment.ready_label() in deployment.labels(node) for node in fine)
+
+    deployment.remove()
+    deployment.stack.up(timeout=90).expect()
+    assert not deployment.daemon_sets()
+    assert [one["metadata"]["uid"] for one in deployment.pods()] == [pod["metadata"]["uid"]]
+    kubelet.end(pod)
 
 
 def test_nodes_that_take_no_pods_keep_what_they_have_and_new_ones_are_ignored_with_the_reason(deployment):
@@ -96,3 +130,12 @@ def test_nodes_that_take_no_pods_keep_what_they_have_and_new_ones_are_ignored_wi
     assert len(deployment.pods()) == 3
     assert deployment.labels(ignored) == {}
     assert "unschedulable" in str(deployment.stack.outputs()["ignored"][ignored])
+
+    deployment.write("new")
+    deployment.stack.up().expect()
+    assert deployment.stack.outputs()["ignored"][tainted] == [
+        f"{deployment.namespace}/new: taint gpu:NoSchedule is not tolerated"
+    ]
+    of_new = {pod["spec"]["nodeName"] for pod in deployment.pods() if pod["metadata"]["name"].startswith("new-")}
+    assert of_new == {stays, cordoned}
+    deployment.stack.preview("--expect-no-changes").expect()
