@@ -17,6 +17,12 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _REDRAW = re.compile(r"\x1b\[H|\x1b\[\?1049[hl]")  # from the top of the screen, or on another screen
 
 
+def _take_the_terminal():
+    """Make Ctrl-C a signal, also where the tests run in the background: shells let that ignore it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """`python -m kmm` on a terminal of this size; a context manager that ends it."""
 
@@ -32,7 +38,7 @@ class Terminal:
             stderr=side,
             env=kept | {"TERM": "xterm-256color"} | environment,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 (so that Ctrl-C is a signal)
+            preexec_fn=_take_the_terminal,  # noqa: PLW1509
         )
         os.close(side)
 
