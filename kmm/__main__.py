@@ -24,7 +24,8 @@ app = typer.Typer(
     name="kmm",
     help=(
         "Out-of-tree Linux kernel modules on Kubernetes.\n\n"
-        "After `pip install .` it is also the command kmm, which shells can complete: kmm --install-completion"
+        "After `pip install .` it is also the command kmm, which shells can complete:\n\n"
+        "\b\nkmm --install-completion"
     ),
     epilog=_EXIT_CODES,
     no_args_is_help=True,
