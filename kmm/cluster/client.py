@@ -16,6 +16,7 @@ from kmm.names import (
     INSTANCE_LABEL,
     MANAGED_BY,
     MANAGED_BY_LABEL,
+    MODULE_NAME_LABEL,
     NFD_API_VERSION,
     ROLE_LABEL,
 )
@@ -86,9 +87,14 @@ class Cluster:
         found = self._list("/apis/batch/v1/jobs", query, parse_identities)
         return {(one.namespace, one.name): one.uid for one in found}
 
-    def pods(self, *roles: str) -> tuple[Pod, ...]:
-        """The pods of all Modules in these roles (`module-loader`, `device-plugin`)."""
-        return tuple(self._list("/api/v1/pods", {"labelSelector": f"{ROLE_LABEL} in ({','.join(roles)})"}, parse_pods))
+    def pods(self, *roles: str, module: str = "") -> tuple[Pod, ...]:
+        """The pods in these roles (`module-loader`, `device-plugin`) of all Modules, or of one (`namespace/name`)."""
+        selector = f"{ROLE_LABEL} in ({','.join(roles)})"
+        if not module:
+            return tuple(self._list("/api/v1/pods", {"labelSelector": selector}, parse_pods))
+        namespace, _, name = module.partition("/")
+        query = {"labelSelector": f"{selector},{MODULE_NAME_LABEL}={name}"}
+        return tuple(self._list(f"/api/v1/namespaces/{namespace}/pods", query, parse_pods))
 
     def last_warning(self, namespace: str, name: str) -> str:
         """The last warning among the events of a pod or DaemonSet; empty if there is none."""

@@ -11,7 +11,9 @@ import pytest
 from commands import kmm
 from terminal import Terminal
 
+from kmm.cluster import connect
 from kmm.definition.crd import custom_resource_definition
+from kmm.names import ROLE_MODULE_LOADER
 from tests.engine.deployment import KERNEL, NEXT_KERNEL
 
 
@@ -49,17 +51,26 @@ def test_what_is_deployed_is_ready_by_its_files_and_without_them(deployment, nod
     assert deployment.content() == written
 
 
-def test_a_pod_that_crashes_shows_its_last_words_and_exit_code_3(deployment, kubelet, status):
+def test_a_pod_that_crashes_shows_its_last_words_and_exit_code_3(cluster, deployment, kubelet, status):
     (name,) = kubelet.add_nodes()
     deployment.write()
+    deployment.write("other")
     deployment.stack.config["kmm:rollout"] = {"wait": False}
     deployment.stack.up()
-    (pod,) = deployment.pods()
+    module = f"{deployment.namespace}/kmod"
+    pod, _ = sorted(deployment.pods(), key=lambda pod: pod["metadata"]["name"])
+    found = connect(str(cluster.kubeconfig)).pods(ROLE_MODULE_LOADER, module=module)
+    assert [one.name for one in found] == [pod["metadata"]["name"]]
     kubelet.crash(pod, "modprobe: ERROR: could not insert 'kmod': Exec format error")
     table = status("--modules", deployment.folder, code=3)
     assert f"{name}: pod {pod['metadata']['name']}" in table
     assert "could not insert 'kmod': Exec format error" in table
     assert "built for another kernel" in table
+    options = ["--node", name, "--modules", deployment.folder, "--kubeconfig", cluster.kubeconfig]
+    explained = kmm("explain", module, *options)
+    assert explained.returncode == 0, explained.stderr
+    assert f"{module} is not loaded on node {name}" in explained.stdout
+    assert "could not insert 'kmod': Exec format error" in explained.stdout
 
 
 def test_watching_shows_each_change_in_a_pipe_and_on_a_terminal_until_ctrl_c(cluster, deployment, nodes):
