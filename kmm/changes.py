@@ -1,5 +1,6 @@
 """What a run would do to modules that are loaded now: which nodes load, reload, unload. Pure."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -16,6 +17,7 @@ from kmm.nodes import Node, selected
 from kmm.workloads import DaemonSet
 
 _SHOWN = 10  # nodes named in one message
+_ByKernel = Mapping[str, Sequence[Node]]  # by the value of the kernel label
 
 
 class Kind(StrEnum):
@@ -119,18 +121,19 @@ def loader_changes(
     running = {(one.namespace, one.name): one for one in live if one.role == ROLE_MODULE_LOADER}
     wanted = {(one.loader["metadata"]["namespace"], one.loader["metadata"]["name"]): one for one in declared}
     gone = [one for key, one in running.items() if key not in wanted and is_ours(one)]
+    now, then = _by_kernel(before), _by_kernel(after)
     return tuple(
         sorted(
             [
-                *(change for key, one in wanted.items() for change in _changes(one, running.get(key), before, after)),
-                *(change for one in gone for change in _unloads(one, _selected(one.node_selector, before))),
+                *(change for key, one in wanted.items() for change in _changes(one, running.get(key), now, then)),
+                *(change for one in gone for change in _unloads(one, _selected(one.node_selector, now))),
             ]
         )
     )
 
 
 def _changes(
-    declared: KernelManifests, running: DaemonSet | None, before: Sequence[Node], after: Sequence[Node]
+    declared: KernelManifests, running: DaemonSet | None, before: _ByKernel, after: _ByKernel
 ) -> Iterator[Change]:
     metadata = declared.loader["metadata"]
     labels, name = metadata["labels"], metadata["name"]
@@ -157,5 +160,13 @@ def _unloads(running: DaemonSet, nodes: Mapping[str, Node]) -> Iterator[Change]:
         yield Change(running.module, running.kernel, kind, running.name, tuple(names), running.unloads)
 
 
-def _selected(selector: Mapping[str, str], nodes: Iterable[Node]) -> dict[str, Node]:
-    return {node.name: node for node in nodes if selected(node, selector)}
+def _selected(selector: Mapping[str, str], nodes: _ByKernel) -> dict[str, Node]:
+    """All loaders select by the kernel's label, so that a few nodes of thousands are looked at."""
+    return {node.name: node for node in nodes.get(selector.get(KERNEL_LABEL, ""), ()) if selected(node, selector)}
+
+
+def _by_kernel(nodes: Iterable[Node]) -> _ByKernel:
+    found: dict[str, list[Node]] = defaultdict(list)
+    for node in nodes:
+        found[node.labels.get(KERNEL_LABEL, "")].append(node)
+    return found
