@@ -6,18 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from kmm.commands.inputs import ContextOption, KubeconfigOption, ModulesOption, read_modules, show_warnings
 from kmm.commands.plan import OutputFormat
-from kmm.errors import ClusterError
+from kmm.errors import KmmError
 from kmm.module_source import Source
 
 if TYPE_CHECKING:
     from kmm.cluster.client import Cluster
-    from kmm.definition import Module
+    from kmm.loading import Loaded
     from kmm.status import Look, Row
 
 _NOT_READY: Final = 3
@@ -60,11 +61,10 @@ def status(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     """
     from kmm.cluster import connect  # noqa: PLC0415
 
-    declared = None
+    declared: Callable[[], Loaded] | None = None
     if modules or source is not None:
-        loaded = read_modules(modules, source or Source.FILES, kubeconfig, context)
-        show_warnings(loaded.warnings)
-        declared = loaded.modules
+        declared = partial(read_modules, modules, source or Source.FILES, kubeconfig, context)
+        show_warnings(declared().warnings)
     last: Look | None = None
     with _display(output, watch) as show, suppress(*([KeyboardInterrupt] if watch else [])):
         for last in _looks(connect(kubeconfig, context), declared, watch):
@@ -72,7 +72,7 @@ def status(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     if last is None:
         raise typer.Exit(_INTERRUPTED)
     if last.problem:
-        raise ClusterError(last.problem)
+        raise KmmError(last.problem)
     if any(row.unready for row in last.rows):
         raise typer.Exit(_NOT_READY)
 
@@ -101,24 +101,27 @@ def _changes(show: "Callable[[Sequence[Row]], None]") -> "Callable[[Look], None]
     return show_change
 
 
-def _looks(cluster: "Cluster", modules: "Sequence[Module] | None", watch: bool) -> "Iterator[Look]":
-    """How things are now, and with `watch` again and again; then a cluster that does not answer ends nothing."""
+def _looks(cluster: "Cluster", declared: "Callable[[], Loaded] | None", watch: bool) -> "Iterator[Look]":
+    """How things are now, and with `watch` again and again; then a cluster that does not answer ends nothing.
+
+    Nor does a Module that is not valid while somebody writes it.
+    """
     from kmm.status import Look  # noqa: PLC0415
 
     started = time.monotonic()
-    last = Look(_rows(cluster, modules))
+    last = Look(_rows(cluster, declared))
     yield last
     while watch:
         time.sleep(max(_PAUSE, 5 * (time.monotonic() - started)))
         started = time.monotonic()
         try:
-            last = Look(_rows(cluster, modules))
-        except ClusterError as error:
+            last = Look(_rows(cluster, declared))
+        except KmmError as error:
             last, started = replace(last, problem=str(error)), time.monotonic()
         yield last
 
 
-def _rows(cluster: "Cluster", modules: "Sequence[Module] | None") -> "tuple[Row, ...]":
+def _rows(cluster: "Cluster", declared: "Callable[[], Loaded] | None") -> "tuple[Row, ...]":
     from kmm.observation import observe_loaders  # noqa: PLC0415
     from kmm.plan import Images, make_plan  # noqa: PLC0415
     from kmm.status import needed_pods, planned_targets, running_targets, skipped_rows, status_rows  # noqa: PLC0415
@@ -127,9 +130,10 @@ def _rows(cluster: "Cluster", modules: "Sequence[Module] | None") -> "tuple[Row,
         nodes_read, daemon_sets_read = pool.submit(cluster.nodes), pool.submit(cluster.daemon_sets)
     nodes, daemon_sets = nodes_read.result(), daemon_sets_read.result()
     skipped: list[Row] = []
-    if modules is None:
+    if declared is None:
         targets = list(running_targets(daemon_sets, nodes))
     else:
+        modules = declared().modules
         # Whether images are there is for `plan` to say; what became of them shows here.
         live = observe_loaders(cluster, modules, nodes, daemon_sets)
         plan = make_plan(modules, nodes, Images(), live=live)

@@ -86,6 +86,8 @@ def test_watching_shows_each_change_in_a_pipe_and_on_a_terminal_until_ctrl_c(clu
         terminal.resize(120, 30)
         deployment.stack.up().expect()
         terminal.read_until(lambda: " 1/1 " in terminal.screen)
+        deployment.write(modprobe={"parameters": ["debug=1"]})
+        terminal.read_until(lambda: "the definition has changed since" in terminal.screen)
         terminal.type("\x03")
         assert terminal.end() == 0
         assert " 1/1 " in terminal.screen  # stays there
