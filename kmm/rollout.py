@@ -21,7 +21,7 @@ from kmm.names import (
     device_plugin_ready_label,
     ready_label,
 )
-from kmm.nodes import LabelChange, Node, Toleration, untolerated_taint
+from kmm.nodes import LabelChange, Node, Toleration, keeps_daemon_sets_off, untolerated_taint
 from kmm.plan import KernelPlan
 from kmm.workloads import DaemonSet, Pod
 
@@ -127,9 +127,12 @@ def settled_outcomes(
     reporting = [name for name in workload.nodes if not lost(nodes.get(name))]
     if daemon_set is None or daemon_set.template_hash != workload.template_hash:
         return None
-    if not daemon_set.settled(len(reporting)):
+    tainted = [name for name in reporting if keeps_daemon_sets_off(nodes[name], daemon_set.tolerations)]
+    if any(workload.label not in nodes[name].labels for name in tainted):
         return None
-    ready = {name: Outcome(name, State.READY) for name in reporting}
+    if not daemon_set.settled(len(reporting) - len(tainted), len(tainted)):
+        return None
+    ready = {name: Outcome(name, State.READY) for name in reporting if name not in tainted}
     return [ready.get(name) or _left_out(name, nodes.get(name)) for name in workload.nodes]
 
 

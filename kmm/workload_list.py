@@ -42,6 +42,7 @@ class _Metadata(Wire):
 class _DaemonSetStatus(Wire):
     observed_generation: int = 0
     desired_number_scheduled: int = 0
+    number_misscheduled: int = 0
     updated_number_scheduled: int = 0
     number_ready: int = 0
 
@@ -238,6 +239,7 @@ def _daemon_set(wire: _DaemonSet) -> DaemonSet:
         template=metadata.annotations.get(_TEMPLATE_ANNOTATION, ""),
         observed=status.observed_generation >= metadata.generation,
         desired=status.desired_number_scheduled,
+        misscheduled=status.number_misscheduled,
         updated=status.updated_number_scheduled,
         ready=status.number_ready,
     )

@@ -30,6 +30,7 @@ class DaemonSet:
     template: str = ""
     observed: bool = True
     desired: int = 0
+    misscheduled: int = 0
     updated: int = 0
     ready: int = 0
 
@@ -48,9 +49,15 @@ class DaemonSet:
         """The value of the kernel label; empty for a device plugin."""
         return self.labels.get(KERNEL_LABEL, "")
 
-    def settled(self, expected_ready: int) -> bool:
-        """Whether its controller has done what it can, and at least so many pods of the present template are Ready."""
-        return self.observed and self.updated >= self.desired and self.ready >= expected_ready
+    def settled(self, serving: int, tainted: int) -> bool:
+        """Whether its controller has done what it can, and pods of the present template are where they shall be.
+
+        `serving` nodes take its pods. Of `tainted` ones, which take none now, it counts those that have a pod from
+        before, Ready or not, as misscheduled; or as Ready as long as it has not seen the taint.
+        """
+        accounted = self.ready + min(self.misscheduled, tainted)
+        done = self.observed and self.updated >= self.desired
+        return done and self.ready >= serving and accounted >= serving + tainted
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,24 @@ class TestSettled:
         found = settled_outcomes(LOADER, replace(RUNNING, desired=1, updated=1, ready=1), {"b": NODES["b"]})
         assert (found[0].state, found[0].words) == (State.LEFT_OUT, "the node is gone")
 
+    @pytest.mark.parametrize(
+        ("label", "counts", "settled"),
+        [
+            ({LABEL: ""}, {"desired": 1, "updated": 1, "ready": 1, "misscheduled": 1}, True),
+            ({LABEL: ""}, {}, True),
+            ({LABEL: ""}, {"desired": 1, "updated": 1, "ready": 1}, False),
+            ({}, {"desired": 1, "updated": 1, "ready": 1, "misscheduled": 1}, False),
+            ({LABEL: ""}, {"desired": 1, "updated": 1, "ready": 0, "misscheduled": 2}, False),
+        ],
+        ids=["its pod is there", "the taint is not seen yet", "its pod is gone", "it was not Ready", "another is not"],
+    )
+    def test_a_pod_that_was_ready_before_a_taint_came_is_taken_for_ready_while_it_is_there(
+        self, label, counts, settled
+    ):
+        nodes = NODES | {"a": node("a", labels=label, taints=["gpu:NoSchedule"])}
+        found = settled_outcomes(LOADER, replace(RUNNING, **counts), nodes)
+        assert ([one.state for one in found] if found else None) == ([State.LEFT_OUT, State.READY] if settled else None)
+
     def test_labels_must_say_the_same(self):
         bare = [node("a"), labelled("b", LABEL)]
         assert not is_settled([LOADER], [RUNNING], bare, MANAGER)

@@ -98,7 +98,7 @@ class TestDaemonSets:
         ids=["all ready", "enough ready", "not enough", "old pods left", "not observed", "no nodes"],
     )
     def test_it_has_settled_when_nothing_is_left_to_do(self, found, expected, settled):
-        assert found.settled(expected) is settled
+        assert found.settled(expected, 0) is settled
 
 
 class TestPods:

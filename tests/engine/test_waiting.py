@@ -138,4 +138,9 @@ def test_nodes_that_take_no_pods_keep_what_they_have_and_new_ones_are_ignored_wi
     ]
     of_new = {pod["spec"]["nodeName"] for pod in deployment.pods() if pod["metadata"]["name"].startswith("new-")}
     assert of_new == {stays, cordoned}
+    old = deployment.daemon_sets()["kmod", KERNEL]["metadata"]["name"]
+    path = f"/apis/apps/v1/namespaces/{deployment.namespace}/daemonsets/{old}"
+    merge = {"Content-Type": "application/merge-patch+json"}
+    deployment.api.request("PATCH", path, {"metadata": {"annotations": {"look": "again"}}}, merge)
+    eventually(lambda: deployment.api.request("GET", path)["status"]["numberMisscheduled"] == 1)
     deployment.stack.preview("--expect-no-changes").expect()
