@@ -1,6 +1,5 @@
 """What a run would do to modules that are loaded now: which nodes load, reload, unload. Pure."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -13,7 +12,7 @@ from kmm.names import (
     ROLE_MODULE_LOADER,
     TEMPLATE_HASH_ANNOTATION,
 )
-from kmm.nodes import Node, selected
+from kmm.nodes import Node, by_kernel_label, selected
 from kmm.workloads import DaemonSet
 
 _SHOWN = 10  # nodes named in one message
@@ -121,7 +120,7 @@ def loader_changes(
     running = {(one.namespace, one.name): one for one in live if one.role == ROLE_MODULE_LOADER}
     wanted = {(one.loader["metadata"]["namespace"], one.loader["metadata"]["name"]): one for one in declared}
     gone = [one for key, one in running.items() if key not in wanted and is_ours(one)]
-    now, then = _by_kernel(before), _by_kernel(after)
+    now, then = by_kernel_label(before), by_kernel_label(after)
     return tuple(
         sorted(
             [
@@ -163,10 +162,3 @@ def _unloads(running: DaemonSet, nodes: Mapping[str, Node]) -> Iterator[Change]:
 def _selected(selector: Mapping[str, str], nodes: _ByKernel) -> dict[str, Node]:
     """All loaders select by the kernel's label, so that a few nodes of thousands are looked at."""
     return {node.name: node for node in nodes.get(selector.get(KERNEL_LABEL, ""), ()) if selected(node, selector)}
-
-
-def _by_kernel(nodes: Iterable[Node]) -> _ByKernel:
-    found: dict[str, list[Node]] = defaultdict(list)
-    for node in nodes:
-        found[node.labels.get(KERNEL_LABEL, "")].append(node)
-    return found

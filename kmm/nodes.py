@@ -3,9 +3,12 @@
 `kmm.node_list` makes these values from the API's JSON.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+from kmm.names import KERNEL_LABEL
 
 _BLOCKING_EFFECTS: Final = frozenset({"NoSchedule", "NoExecute"})
 # The pods of every DaemonSet tolerate these (Kubernetes, AddOrUpdateDaemonPodTolerations).
@@ -87,6 +90,14 @@ class LabelChange:
     node: str
     uid: str
     labels: Mapping[str, str]
+
+
+def by_kernel_label(nodes: Iterable[Node]) -> Mapping[str, Sequence[Node]]:
+    """Nodes by the value of their kernel label, empty for those without it."""
+    found: dict[str, list[Node]] = defaultdict(list)
+    for node in nodes:
+        found[node.labels.get(KERNEL_LABEL, "")].append(node)
+    return found
 
 
 def selected(node: Node, selector: Mapping[str, str]) -> bool:

@@ -15,7 +15,7 @@ from kmm.manifests.device_plugin import device_plugin_manifest
 from kmm.manifests.loader import loader_manifest
 from kmm.mapping import ResolvedKernel
 from kmm.names import INSTANCE_LABEL, ROLE_MODULE_LOADER, version_label
-from kmm.nodes import Node
+from kmm.nodes import Node, by_kernel_label
 from kmm.plan import KernelPlan, Plan
 from kmm.rollout import (
     Outcome,
@@ -106,8 +106,10 @@ def planned_loader(
 
 def running_targets(daemon_sets: Sequence[DaemonSet], nodes: Sequence[Node]) -> Iterator[Target]:
     """What the DaemonSets of all stacks want, on the nodes that their loaders select now."""
+    by_kernel = by_kernel_label(nodes)
     for one in daemon_sets:
-        yield Target(one.kernel, kept_workload(one, daemon_sets, nodes))
+        places = by_kernel.get(one.kernel, ()) if one.role == ROLE_MODULE_LOADER else nodes
+        yield Target(one.kernel, kept_workload(one, daemon_sets, places))
 
 
 def needed_pods(targets: Iterable[Target], daemon_sets: Iterable[DaemonSet], nodes: Iterable[Node]) -> set[str]:
