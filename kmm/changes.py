@@ -1,6 +1,6 @@
 """What a run would do to modules that are loaded now: which nodes load, reload, unload. Pure."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -11,8 +11,10 @@ from kmm.names import (
     MODULE_NAME_LABEL,
     ROLE_MODULE_LOADER,
     TEMPLATE_HASH_ANNOTATION,
+    ready_label,
 )
-from kmm.nodes import Node, by_kernel_label, selected
+from kmm.nodes import Node, Toleration, by_kernel_label, keeps_daemon_sets_off, selected
+from kmm.rollout import lost
 from kmm.workloads import DaemonSet
 
 _SHOWN = 10  # nodes named in one message
@@ -125,7 +127,7 @@ def loader_changes(
         sorted(
             [
                 *(change for key, one in wanted.items() for change in _changes(one, running.get(key), now, then)),
-                *(change for one in gone for change in _unloads(one, _selected(one.node_selector, now))),
+                *(change for one in gone for change in _unloads(one, _places(one, now))),
             ]
         )
     )
@@ -137,17 +139,39 @@ def _changes(
     metadata = declared.loader["metadata"]
     labels, name = metadata["labels"], metadata["name"]
     module, kernel = f"{metadata['namespace']}/{labels[MODULE_NAME_LABEL]}", labels[KERNEL_LABEL]
-    now = _selected(running.node_selector, before) if running else {}
+    now = _places(running, before, declared.kernel.nodes) if running else {}
     comes = tuple(node for node in declared.kernel.nodes if node not in now)
     if comes:
         yield Change(module, kernel, Kind.LOAD, name, comes)
     if running is None:
         return
     then = _selected(declared.loader["spec"]["template"]["spec"]["nodeSelector"], after)
-    yield from _unloads(running, {node: now[node] for node in now if node not in then})
-    stays = tuple(node for node in now if node in then)
-    if stays and running.template_hash != metadata["annotations"][TEMPLATE_HASH_ANNOTATION]:
-        yield Change(module, kernel, Kind.RELOAD, name, stays, running.unloads)
+    is_changed = running.template_hash != metadata["annotations"][TEMPLATE_HASH_ANNOTATION]
+    stays = {one: node for one, node in now.items() if one in then and not (is_changed and _refuses(declared, node))}
+    yield from _unloads(running, {one: node for one, node in now.items() if one not in stays})
+    if stays and is_changed:
+        yield Change(module, kernel, Kind.RELOAD, name, tuple(stays), running.unloads)
+
+
+def _places(running: DaemonSet, nodes: _ByKernel, used: Collection[str] = ()) -> dict[str, Node]:
+    """Nodes where the loader's pods are: where they come to, and beyond a taint those `used`, or Ready before it."""
+    label = ready_label(*running.module.split("/"))
+    return {
+        name: node
+        for name, node in _selected(running.node_selector, nodes).items()
+        if not _keeps_off(node, running.tolerations) or label in node.labels or name in used
+    }
+
+
+def _keeps_off(node: Node, tolerations: Iterable[Toleration]) -> bool:
+    """Whether pods come to the node neither now nor when it reports again."""
+    return keeps_daemon_sets_off(node, tolerations) and not lost(node)
+
+
+def _refuses(declared: KernelManifests, node: Node) -> bool:
+    """Whether a pod that ends on the node has no successor there until a taint goes."""
+    tolerations = declared.kernel.resolved.module.spec.tolerations if declared.kernel.resolved else ()
+    return _keeps_off(node, tolerations)
 
 
 def _unloads(running: DaemonSet, nodes: Mapping[str, Node]) -> Iterator[Change]:

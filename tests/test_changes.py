@@ -7,7 +7,7 @@ from builders import WORKER, live, module, node
 
 from kmm.changes import Change, Kind, loader_changes, losing_nodes, relabelled
 from kmm.manifests import module_manifests
-from kmm.names import INSTANCE_LABEL, KERNEL_LABEL, ROLE_DEVICE_PLUGIN, ROLE_LABEL
+from kmm.names import INSTANCE_LABEL, KERNEL_LABEL, ROLE_DEVICE_PLUGIN, ROLE_LABEL, ready_label
 from kmm.plan import Images, make_plan
 
 KERNEL = "5.14.0-70.el9.x86_64"
@@ -55,6 +55,24 @@ def test_a_changed_template_reloads_where_its_loader_runs():
     before, after = (loaders(module(modprobe={"moduleName": "kmod", "parameters": [p]}), nodes=NODES) for p in "ab")
     found = changes(after, map(live, manifests(before)))
     assert described(found) == [(Kind.RELOAD, KERNEL, ("a", "b")), (Kind.RELOAD, "6.1.0", ("c",))]
+
+
+@pytest.mark.parametrize(
+    ("taint", "ready", "kind"),
+    [
+        ("gpu:NoSchedule", {ready_label("default", "kmod"): ""}, Kind.UNLOAD),
+        ("gpu:NoSchedule", {}, None),
+        ("node.kubernetes.io/unreachable:NoSchedule", {}, Kind.RELOAD),
+    ],
+    ids=["no pod comes again", "none was there", "one comes when the node reports again"],
+)
+def test_a_changed_loader_does_not_come_again_to_a_node_whose_taint_it_does_not_tolerate(taint, ready, kind):
+    nodes = [node("a", KERNEL, labels={KERNEL_LABEL: KERNEL} | ready, taints=[taint]), NODES[1]]
+    before, after = (loaders(module(modprobe={"moduleName": name}), nodes=[NODES[1]]) for name in "xy")
+    found = changes(after, map(live, manifests(before)), nodes)
+    assert {one: change.kind for change in found for one in change.nodes} == ({"a": kind} if kind else {}) | {
+        "b": Kind.RELOAD
+    }
 
 
 def test_a_node_that_comes_is_loaded_and_no_other_touched():
