@@ -98,7 +98,7 @@ def test_a_node_that_does_not_report_holds_up_neither_a_change_nor_a_removal(dep
     (dead,) = kubelet.add_nodes()
     fine = deployment.nodes.add(KERNEL, 2)
     with running(deployment.stack, *UP) as up:
-        pod = eventually(lambda: [pod for pod in deployment.pods() if pod["spec"]["nodeName"] == dead])[0]
+        pod = eventually(lambda: [pod for pod in deployment.pods() if pod["spec"].get("nodeName") == dead])[0]
         kubelet.run(pod)
         finish(up)
     kubelet.fall_silent(dead)
