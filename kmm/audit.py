@@ -13,9 +13,8 @@ from typing import Final
 from kmm.definition import Module
 from kmm.kernel import sysfs_module_path
 from kmm.names import NFD_KERNEL_LABEL, label_value, loaded_label
-from kmm.nodes import Node
+from kmm.nodes import Node, lost
 from kmm.plan import Action, ModulePlan, Plan
-from kmm.rollout import lost
 from kmm.workloads import DaemonSet, Pod
 
 _LATE: Final = timedelta(minutes=2)  # NFD's interval and as much again: its look takes time, and clocks differ

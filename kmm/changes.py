@@ -13,8 +13,7 @@ from kmm.names import (
     TEMPLATE_HASH_ANNOTATION,
     ready_label,
 )
-from kmm.nodes import Node, Toleration, by_kernel_label, keeps_daemon_sets_off, selected
-from kmm.rollout import lost
+from kmm.nodes import Node, by_kernel_label, selected, takes_daemon_sets
 from kmm.workloads import DaemonSet
 
 _SHOWN = 10  # nodes named in one message
@@ -159,19 +158,14 @@ def _places(running: DaemonSet, nodes: _ByKernel, used: Collection[str] = ()) ->
     return {
         name: node
         for name, node in _selected(running.node_selector, nodes).items()
-        if not _keeps_off(node, running.tolerations) or label in node.labels or name in used
+        if takes_daemon_sets(node, running.tolerations) or label in node.labels or name in used
     }
-
-
-def _keeps_off(node: Node, tolerations: Iterable[Toleration]) -> bool:
-    """Whether pods come to the node neither now nor when it reports again."""
-    return keeps_daemon_sets_off(node, tolerations) and not lost(node)
 
 
 def _refuses(declared: KernelManifests, node: Node) -> bool:
     """Whether a pod that ends on the node has no successor there until a taint goes."""
     tolerations = declared.kernel.resolved.module.spec.tolerations if declared.kernel.resolved else ()
-    return _keeps_off(node, tolerations)
+    return not takes_daemon_sets(node, tolerations)
 
 
 def _unloads(running: DaemonSet, nodes: Mapping[str, Node]) -> Iterator[Change]:

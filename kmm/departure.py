@@ -17,8 +17,8 @@ from kmm.label_ownership import owned_labels
 from kmm.manifests.modprobe import UNLOAD_FAILED, WAS_LOADED
 from kmm.modprobe_words import explain
 from kmm.names import KERNEL_LABEL, ROLE_DEVICE_PLUGIN, ROLE_MODULE_LOADER
-from kmm.nodes import LabelChange
-from kmm.rollout import Workload, lost
+from kmm.nodes import LabelChange, lost
+from kmm.rollout import Workload
 from kmm.workloads import Pod
 
 if TYPE_CHECKING:

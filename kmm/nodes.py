@@ -22,6 +22,8 @@ _DAEMON_SETS_TOLERATE: Final = frozenset(
         ("node.kubernetes.io/unschedulable", "NoSchedule"),
     }
 )
+# The control plane puts these on a node whose kubelet does not report.
+LOST: Final = frozenset({"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,16 @@ def untolerated_taint(node: Node, tolerations: Iterable[Toleration]) -> Taint | 
 def keeps_daemon_sets_off(node: Node, tolerations: Iterable[Toleration]) -> bool:
     """Whether a taint keeps even the pods of a DaemonSet off, which tolerate a cordon among others."""
     return any((one.key, one.effect) not in _DAEMON_SETS_TOLERATE for one in _untolerated(node, tolerations))
+
+
+def takes_daemon_sets(node: Node, tolerations: Iterable[Toleration]) -> bool:
+    """Whether the pods of a DaemonSet come to the node, now or when it reports again."""
+    return lost(node) or not keeps_daemon_sets_off(node, tolerations)
+
+
+def lost(node: Node | None) -> bool:
+    """Whether nothing can be known of the node's pods: it is gone, or its kubelet does not report."""
+    return node is None or any(taint.key in LOST for taint in node.taints)
 
 
 def _untolerated(node: Node, tolerations: Iterable[Toleration]) -> Iterator[Taint]:

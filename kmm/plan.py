@@ -101,8 +101,7 @@ def make_plan(
     """Decide for each Module and kernel what is to be done.
 
     `future_kernels` are planned for images alone, with those of each Module's annotation; `live` is what keeps its
-    nodes. Never fails for a single
-    Module or node: what cannot be done is in the plan with its reason.
+    nodes. Never fails for a single Module or node: what cannot be done is in the plan with its reason.
     """
     by_name = sorted(nodes, key=lambda node: node.name)
     kernels = _group_by_kernel(node for node in by_name if node.kernel_version)

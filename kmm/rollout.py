@@ -21,12 +21,10 @@ from kmm.names import (
     device_plugin_ready_label,
     ready_label,
 )
-from kmm.nodes import LabelChange, Node, Toleration, keeps_daemon_sets_off, untolerated_taint
+from kmm.nodes import LOST, LabelChange, Node, Toleration, keeps_daemon_sets_off, lost, untolerated_taint
 from kmm.plan import KernelPlan
 from kmm.workloads import DaemonSet, Pod
 
-# The control plane puts these on a node whose kubelet does not report.
-_LOST: Final = frozenset({"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"})
 _CANNOT_START: Final = frozenset(
     {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CrashLoopBackOff"}
 )
@@ -108,11 +106,6 @@ def allowed_unready(text: str) -> Callable[[int], int]:
 
 
 Found = Mapping[Workload, Sequence[Outcome]]
-
-
-def lost(node: Node | None) -> bool:
-    """Whether nothing can be known of the node's pods: it is gone, or its kubelet does not report."""
-    return node is None or any(taint.key in _LOST for taint in node.taints)
 
 
 def settled_outcomes(
@@ -247,7 +240,7 @@ def _left_out(name: str, node: Node | None) -> Outcome:
 def _why_no_pods(node: Node | None, tolerations: Sequence[Toleration]) -> str:
     if node is None:
         return "the node is gone"
-    taint = next((taint for taint in node.effective_taints if taint.key in _LOST), untolerated_taint(node, tolerations))
+    taint = next((taint for taint in node.effective_taints if taint.key in LOST), untolerated_taint(node, tolerations))
     return f"the node takes no pods now: taint {taint}"
 
 

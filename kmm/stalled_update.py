@@ -6,8 +6,8 @@ one at a time: no other node would get the change. Then we go on in its place, o
 
 from collections.abc import Iterable, Mapping
 
-from kmm.nodes import Node, untolerated_taint
-from kmm.rollout import Workload, lost
+from kmm.nodes import Node, lost, untolerated_taint
+from kmm.rollout import Workload
 from kmm.workloads import DaemonSet, Pod
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from kmm.definition import Module
 from kmm.kernel import kernel_label_value, trim_kernel_version
 from kmm.names import KERNEL_LABEL, label_value, ready_label, version_label
-from kmm.nodes import CORDON, Node, keeps_daemon_sets_off, selected, untolerated_taint
+from kmm.nodes import CORDON, Node, selected, takes_daemon_sets, untolerated_taint
 from kmm.workloads import DaemonSet, Pod
 
 
@@ -89,7 +89,7 @@ def used_nodes(
     refused: dict[str, str] = {}
     chosen = {kernel: [node for node in nodes if selected(node, selector)] for kernel, nodes in kernels.items()}
     for kernel, nodes in chosen.items():
-        refused |= _refused_for_taints(module, nodes, guarded, live)
+        refused |= _refused_for_taints(module, kernel, nodes, guarded, live)
         usable = [node for node in nodes if node.name not in refused]
         if usable:
             releases[kernel] = _release(module, kernel, usable, live)
@@ -110,15 +110,18 @@ def _was_ready(module: Module, node: Node) -> bool:
 
 
 def _refused_for_taints(
-    module: Module, nodes: Sequence[Node], guarded: frozenset[str], live: LiveLoaders
+    module: Module, kernel: str, nodes: Sequence[Node], guarded: frozenset[str], live: LiveLoaders
 ) -> dict[str, str]:
     tolerations = module.spec.tolerations
     tainted = [node for node in nodes if node.name in guarded and untolerated_taint(node, tolerations) is not None]
-    others_have_it = len(tainted) < len(nodes)
+    has_loader = len(tainted) < len(nodes) or live.release(module, kernel) is not None
 
     def stays(node: Node) -> bool:
-        """Also where a pod is going to come anyway: a cordon keeps none off a node that carries the label."""
-        comes = others_have_it and not keeps_daemon_sets_off(node, tolerations)
+        """Also where a pod is going to come anyway: a cordon keeps none off a node that carries the label.
+
+        In the midst of a reload neither a label nor a pod may tell that the module was there.
+        """
+        comes = has_loader and takes_daemon_sets(node, tolerations)
         return is_labelled(node) and (comes or live.is_on(module, node))
 
     return {node.name: _taint_words(node, module) for node in tainted if not stays(node)}
