@@ -86,15 +86,19 @@ def what_leaves(
 ) -> Leaving:
     """What these changes drive away. `going` is `unwanted`, `losing` the nodes whose kernel label goes or changes.
 
-    A loader whose image is still to be made changes only if that succeeds: nothing leaves for it beforehand.
+    A loader whose image is still to be made changes only if that succeeds: nothing leaves for it beforehand, but where
+    the label goes anyway.
     """
     gated = {
-        (one.loader["metadata"]["namespace"], one.loader["metadata"]["name"])
+        f"{one.loader['metadata']['namespace']}/{one.loader['metadata']['name']}"
         for module in modules
         for one in module.kernels
         if one.kernel.gated
     }
-    certain = [one for one in changes if one.kind is not Kind.RELOAD or (one.namespace, one.daemon_set) not in gated]
+    certain = [
+        replace(one, nodes=tuple(node for node in one.nodes if node in losing)) if one.loader in gated else one
+        for one in changes
+    ]
     moved = [
         (node, one.loader)
         for one in certain

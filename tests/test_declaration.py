@@ -75,8 +75,10 @@ class TestLeaving:
         modules = manifests(module(mappings=[BUILT]))
         (gated,) = modules[0].loaders
         name = gated["metadata"]["name"]
-        assert not what_leaves([Change("default/kmod", "6.1.0", Kind.RELOAD, name, ("b",))], modules, (), [], ())
-        assert what_leaves([Change("default/kmod", "6.1.0", Kind.UNLOAD, name, ("b",))], modules, (), [], ())
+        for kind in (Kind.RELOAD, Kind.UNLOAD):
+            assert not what_leaves([Change("default/kmod", "6.1.0", kind, name, ("b",))], modules, (), [], ())
+        found = what_leaves([Change("default/kmod", "6.1.0", Kind.UNLOAD, name, ("a", "b"))], modules, (), [], {"b"})
+        assert (found.losing, list(found.release)) == (["b"], ["b"])
 
     def test_what_only_comes_drives_nothing_away(self):
         assert not what_leaves([change(Kind.LOAD, "a")], (), (), [], ())
