@@ -13,11 +13,11 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
 from kmm.errors import ClusterError
-from kmm.label_ownership import owned_labels
+from kmm.label_ownership import given_up, stack_of
 from kmm.manifests.modprobe import UNLOAD_FAILED, WAS_LOADED
 from kmm.modprobe_words import explain
-from kmm.names import KERNEL_LABEL, ROLE_DEVICE_PLUGIN, ROLE_MODULE_LOADER
-from kmm.nodes import LabelChange, lost
+from kmm.names import KERNEL_LABEL, ROLE_DEVICE_PLUGIN, ROLE_MODULE_LOADER, ready_label
+from kmm.nodes import lost
 from kmm.rollout import Workload
 from kmm.workloads import Pod
 
@@ -91,21 +91,22 @@ def _listen(cluster: "Cluster", owners: Collection[str], words: FinalWords, done
 
 
 def release_labels(cluster: "Cluster", manager: str, release: Labels) -> None:
-    """Take these labels off the nodes, as the field manager that put them on."""
-    changes = []
-    for node in cluster.nodes():
-        owned = owned_labels(manager, node)
-        kept = {key: "" for key in owned if key not in release.get(node.name, [])}
-        if kept != owned:
-            changes.append(LabelChange(node.name, node.uid, kept))
-    cluster.apply_node_labels(changes, manager)
+    """Take these labels off the nodes, whichever of the field managers of `manager`'s stack put them on."""
+    _give_up(cluster, release, f"{stack_of(manager)}.")
 
 
-def await_device_plugins(cluster: "Cluster", plugins: Iterable[str], nodes: Iterable[str]) -> None:
-    """Wait until no pod of these DaemonSets (`namespace/name`) is left on these nodes; they may hold the module."""
-    names, places = set(plugins), set(nodes)
-    if names and places:
-        _await_no_pods(cluster, ROLE_DEVICE_PLUGIN, lambda pod: _owner(pod) in names and pod.node in places)
+def await_device_plugins(cluster: "Cluster", plugins: Iterable[str], release: Labels) -> None:
+    """Wait until no pod of these DaemonSets (`namespace/name`) is left where the ready label of its Module went.
+
+    It may hold the module. Where only other Modules are released it stays.
+    """
+    names = set(plugins)
+    if names and release:
+        _await_no_pods(
+            cluster,
+            ROLE_DEVICE_PLUGIN,
+            lambda pod: _owner(pod) in names and ready_label(*pod.module.split("/")) in release.get(pod.node, ()),
+        )
 
 
 def remove_daemon_sets(cluster: "Cluster", names: Iterable[str]) -> None:
@@ -128,15 +129,16 @@ def take_kernel_labels_off(cluster: "Cluster", owner: str, names: Iterable[str],
     places, ending = set(names), set(loaders)
     if not places:
         return
-    changes: dict[str, list[LabelChange]] = {}
-    for node in cluster.nodes():
-        for manager in node.label_owners.get(KERNEL_LABEL, ()) if node.name in places else ():
-            if manager.startswith(f"{owner}."):
-                changes.setdefault(manager, []).append(LabelChange(node.name, node.uid, {}))
-    for manager, found in changes.items():
-        cluster.apply_node_labels(found, manager)
+    _give_up(cluster, {name: [KERNEL_LABEL] for name in places}, f"{owner}.")
     bare = {node.name for node in cluster.nodes() if node.name in places and KERNEL_LABEL not in node.labels}
     _await_no_pods(cluster, ROLE_MODULE_LOADER, lambda pod: _owner(pod) in ending and pod.node in bare)
+
+
+def _give_up(cluster: "Cluster", release: Labels, managers: str) -> None:
+    """Field managers whose names begin with `managers` give these labels up."""
+    given = given_up(release, cluster.nodes(), lambda manager: manager.startswith(managers))
+    for manager, changes in given.items():
+        cluster.apply_node_labels(changes, manager)
 
 
 def reload_stale(cluster: "Cluster", manager: str, loaders: Iterable[Workload]) -> None:

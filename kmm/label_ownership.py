@@ -8,7 +8,7 @@ the pods that hang on them are gone. A label stays while anybody owns it.
 The generation follows from what the nodes show, so that a run that was killed half-way goes on where it stopped.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 
 from kmm.nodes import LabelChange, Node
 
@@ -42,13 +42,28 @@ def shares_of_others(stack: str, keys: Set[str], nodes: Iterable[Node]) -> dict[
 
     They had the Modules that these labels are about. As long as they own a label it never leaves its node.
     """
+    nodes = list(nodes)
+    release = dict.fromkeys((node.name for node in nodes), keys)
+    return given_up(release, nodes, lambda manager: not manager.startswith(f"{stack}."))
+
+
+def given_up(
+    release: Mapping[str, Collection[str]], nodes: Iterable[Node], is_meant: Callable[[str], bool]
+) -> dict[str, list[LabelChange]]:
+    """What gives up, by field manager, what those that are meant own of the labels to `release` (keys by node name)."""
     changes: dict[str, list[LabelChange]] = {}
     for node in nodes:
-        managers = {manager for key in keys & node.label_owners.keys() for manager in node.label_owners[key]}
-        for manager in sorted(one for one in managers if not one.startswith(f"{stack}.")):
+        keys = release.get(node.name, ())
+        managers = {manager for key in keys for manager in node.label_owners.get(key, ())}
+        for manager in sorted(filter(is_meant, managers)):
             kept = {key: value or "" for key, value in owned_labels(manager, node).items() if key not in keys}
             changes.setdefault(manager, []).append(LabelChange(node.name, node.uid, kept))
     return changes
+
+
+def stack_of(manager: str) -> str:
+    """The stack that a field manager is of."""
+    return manager.partition(".")[0]
 
 
 def _generations(owner: str, node: Node) -> set[int]:

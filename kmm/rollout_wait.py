@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from kmm.errors import ClusterError
-from kmm.label_ownership import shares_of_others
+from kmm.label_ownership import shares_of_others, stack_of
 from kmm.modprobe_words import explain
 from kmm.rollout import (
     Found,
@@ -98,8 +98,7 @@ class RolloutWait:
         found = dict(block_device_plugins(found))
         self.cluster.apply_node_labels(label_changes(self.manager, found, nodes.values()), self.manager)
         labels = {workload.label for workload in self.workloads}
-        stack = self.manager.partition(".")[0]
-        for manager, changes in shares_of_others(stack, labels, nodes.values()).items():
+        for manager, changes in shares_of_others(stack_of(self.manager), labels, nodes.values()).items():
             self.cluster.apply_node_labels(changes, manager)
         return found
 

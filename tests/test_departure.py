@@ -5,7 +5,7 @@ The order of calls matters, which a real cluster shows only as a race: the clust
 
 import pytest
 
-from kmm.departure import reload_stale
+from kmm.departure import await_device_plugins, release_labels, reload_stale
 from kmm.errors import ClusterError
 from kmm.manifests.modprobe import WAS_LOADED
 from kmm.names import MODULE_NAME_LABEL, ROLE_DEVICE_PLUGIN, ROLE_LABEL, ROLE_MODULE_LOADER
@@ -86,3 +86,38 @@ def test_a_log_that_cannot_be_read_is_a_warning_and_unloads_nothing(capsys):
     reload_stale(cluster, "stack.ready", [LOADER])
     assert cluster.done == ["list module-loaders"]
     assert "warning: a: the module may be as an earlier loader left it" in capsys.readouterr().err
+
+
+class SharedNode:
+    """A node with labels of two Modules, each with a device plugin there; records which labels managers keep."""
+
+    OTHER = "kmm.node.kubernetes.io/default.other.ready"
+
+    def __init__(self):
+        self.kept = {}
+
+    def nodes(self):
+        mine = frozenset({"stack.ready", "stack.ready-1a2b"})
+        owners = {LABEL: mine | {"another.ready"}, self.OTHER: frozenset({"stack.ready"})}
+        return (Node("a", "a", labels=dict.fromkeys(owners, ""), label_owners=owners),)
+
+    def apply_node_labels(self, changes, manager):
+        self.kept[manager] = [dict(change.labels) for change in changes]
+
+    def pods(self, _role):
+        return (Pod("default", "other-a", "a", "other-plugin", module="default/other"),)
+
+
+def test_a_label_goes_whichever_wait_of_the_stack_put_it_on():
+    """Each loader whose image was made in a run has a wait, and so a field manager, of its own in that run."""
+    cluster = SharedNode()
+    release_labels(cluster, "stack.ready", {"a": [LABEL]})
+    assert cluster.kept == {"stack.ready": [{cluster.OTHER: ""}], "stack.ready-1a2b": [{}]}
+
+
+def test_a_device_plugin_is_not_waited_for_where_its_own_module_stays(monkeypatch):
+    monkeypatch.setattr("kmm.departure._GONE_WITHIN", 0)
+    plugins = ["default/plugin", "default/other-plugin"]
+    await_device_plugins(SharedNode(), plugins, {"a": [LABEL], "b": [SharedNode.OTHER]})
+    with pytest.raises(ClusterError, match="default/other-a on a"):
+        await_device_plugins(SharedNode(), plugins, {"a": [SharedNode.OTHER]})
