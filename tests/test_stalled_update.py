@@ -41,6 +41,16 @@ def test_a_node_that_takes_no_pods_is_not_waited_for():
     assert replaced(OTHER, STUCK, nodes=nodes) == "kmod-b"
 
 
+def test_a_pod_whose_successor_a_taint_keeps_off_stays():
+    nodes = NODES | {"a": node("a", taints=["gpu:NoSchedule"])}
+    assert replaced(FORMER, OTHER, STUCK, nodes=nodes) == "kmod-b"
+    assert replaced(FORMER, replace(OTHER, template="2"), STUCK, nodes=nodes) is None
+
+
+def test_a_pod_that_is_to_come_to_a_cordoned_node_is_waited_for():
+    assert replaced(OTHER, STUCK, nodes=NODES | {"a": node("a", cordoned=True)}) is None
+
+
 @pytest.mark.parametrize(
     "pods",
     [
