@@ -5,10 +5,10 @@ The order of calls matters, which a real cluster shows only as a race: the clust
 
 import pytest
 
-from kmm.departure import await_device_plugins, release_labels, reload_stale
+from kmm.departure import await_device_plugins, release_labels, reload_stale, take_kernel_labels_off
 from kmm.errors import ClusterError
 from kmm.manifests.modprobe import WAS_LOADED
-from kmm.names import MODULE_NAME_LABEL, ROLE_DEVICE_PLUGIN, ROLE_LABEL, ROLE_MODULE_LOADER
+from kmm.names import KERNEL_LABEL, MODULE_NAME_LABEL, ROLE_DEVICE_PLUGIN, ROLE_LABEL, ROLE_MODULE_LOADER
 from kmm.nodes import Node
 from kmm.rollout import Workload
 from kmm.workloads import DaemonSet, Pod
@@ -121,3 +121,21 @@ def test_a_device_plugin_is_not_waited_for_where_its_own_module_stays(monkeypatc
     await_device_plugins(SharedNode(), plugins, {"a": [LABEL], "b": [SharedNode.OTHER]})
     with pytest.raises(ClusterError, match="default/other-a on a"):
         await_device_plugins(SharedNode(), plugins, {"a": [SharedNode.OTHER]})
+
+
+@pytest.mark.parametrize("owners", [{"stack.kernel.0"}, {"stack.kernel.0", "another.kernel.0"}])
+def test_pods_are_waited_for_only_where_the_kernel_label_went(monkeypatch, owners):
+    monkeypatch.setattr("kmm.departure._GONE_WITHIN", 0)
+
+    class Labelled(SharedNode):
+        def nodes(self):
+            left = {} if owners == self.kept.keys() else {KERNEL_LABEL: "6.1"}
+            return (Node("a", "a", labels=left, label_owners={KERNEL_LABEL: frozenset(owners)}),)
+
+    cluster = Labelled()
+    if len(owners) > 1:
+        take_kernel_labels_off(cluster, "stack.kernel", ["a"], ["default/other-plugin"])
+    else:
+        with pytest.raises(ClusterError, match="default/other-a on a"):
+            take_kernel_labels_off(cluster, "stack.kernel", ["a"], ["default/other-plugin"])
+    assert cluster.kept == {"stack.kernel.0": [{}]}

@@ -78,6 +78,14 @@ def test_other_stacks_are_left_alone():
     assert touched(module("mine", selector={"no": "node"}), running=running) == []
 
 
+def test_a_node_is_not_unloaded_where_another_stack_keeps_its_kernel_label():
+    plus = node("plus", f"{KERNEL}+", labels={KERNEL_LABEL: KERNEL})
+    running = deployed(module(), nodes=NODES[:1])
+    for others, found in (((), [("default/kmod", Kind.UNLOAD, ("plus",))]), (("kmm-2.kernel.0",), [])):
+        owners = {KERNEL_LABEL: frozenset({"kmm-1.kernel.0", *others})}
+        assert touched(module(), running=running, nodes=[NODES[0], replace(plus, label_owners=owners)]) == found
+
+
 def test_a_kernel_that_no_mapping_takes_any_more_is_unloaded():
     narrowed = module(mappings=[{"literal": NEXT}])
     assert touched(narrowed, running=deployed(module())) == [("default/kmod", Kind.UNLOAD, ("a", "b"))]
