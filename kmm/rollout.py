@@ -23,11 +23,8 @@ from kmm.names import (
 )
 from kmm.nodes import LOST, LabelChange, Node, Toleration, keeps_daemon_sets_off, lost, untolerated_taint
 from kmm.plan import KernelPlan
-from kmm.workloads import DaemonSet, Pod
+from kmm.workloads import CANNOT_START, DaemonSet, Pod
 
-_CANNOT_START: Final = frozenset(
-    {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CrashLoopBackOff"}
-)
 _RESTARTS: Final = 2  # a module may need one that another loader is about to load
 _SHOWN: Final = 10  # nodes listed for one Module
 
@@ -218,7 +215,7 @@ def _outcome(
     if node is not None and node.unschedulable:
         return Outcome(name, State.BLOCKED, _why_no_pods(node, tolerations), pod.name)
     crashing = pod.waiting == "CrashLoopBackOff" and pod.restarts < _RESTARTS
-    stuck = pod.phase == "Failed" or (pod.waiting in _CANNOT_START and not crashing)
+    stuck = pod.phase == "Failed" or (pod.waiting in CANNOT_START and not crashing)
     return Outcome(name, State.FAILED if stuck else State.WAITING, _pod_words(pod), pod.name)
 
 

@@ -102,6 +102,8 @@ class _ContainerStatus(Wire):
 class _Condition(Wire):
     type: str
     status: str
+    reason: str = ""
+    message: str = ""
     last_transition_time: datetime | None = None
 
 
@@ -250,9 +252,14 @@ def _release(wire: _DaemonSet) -> str:
     return next((path.removeprefix(MODULES_FOLDER) for path in folders if path.startswith(MODULES_FOLDER)), "")
 
 
+def _unscheduled(wire: _Pod) -> _Waiting | None:
+    found = (one for one in wire.status.conditions if one.type == "PodScheduled" and one.status == "False")
+    return next((_Waiting(reason=one.reason, message=one.message) for one in found), None)
+
+
 def _pod(wire: _Pod) -> Pod:
     container = next(iter(wire.status.container_statuses), _ContainerStatus())
-    waiting = container.state.waiting or _Waiting()
+    waiting = container.state.waiting or _unscheduled(wire) or _Waiting()
     ended = container.state.terminated or container.last_state.terminated
     ready = next((one for one in wire.status.conditions if one.type == "Ready" and one.status == "True"), None)
     return Pod(

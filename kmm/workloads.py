@@ -6,9 +6,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from kmm.names import KERNEL_LABEL, MODULE_NAME_LABEL, ROLE_LABEL
 from kmm.nodes import Toleration
+
+# For what a container waits that most often needs somebody's help.
+CANNOT_START: Final = frozenset(
+    {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CrashLoopBackOff"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,8 @@ class Pod:
     """A pod of such a DaemonSet or of a Job, with what its containers last said. `module` is `namespace/name`.
 
     `reason` and `message` say why the pod itself failed, when it was evicted for example.
-    `waiting` and `waiting_message` say why a container does not run, `exit_code` and `last_words` how one ended.
+    `waiting` and `waiting_message` say why a container does not run, or that no node takes the pod; `exit_code` and
+    `last_words` say how one ended.
     """
 
     namespace: str

@@ -115,6 +115,13 @@ class TestPods:
     def test_a_pod_that_does_not_say_so_is_not_ready(self, conditions):
         assert not parsed_pod(status={"conditions": conditions}).ready
 
+    def test_a_pod_that_no_node_takes_waits_for_one(self):
+        why = {"reason": "Unschedulable", "message": "0/3 nodes are available: 3 Insufficient memory."}
+        scheduled = {"type": "PodScheduled", "status": "False", **why}
+        found = parsed_pod(status={"phase": "Pending", "conditions": [scheduled]})
+        assert (found.waiting, found.waiting_message) == ("Unschedulable", why["message"])
+        assert parsed_pod(status={"conditions": [scheduled | {"status": "True"}]}).waiting == ""
+
     def test_a_pod_that_ends_is_seen_to(self):
         assert parsed_pod(deletionTimestamp="2026-01-01T00:00:00Z").deleting
 

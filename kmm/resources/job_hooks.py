@@ -1,12 +1,14 @@
 """What is done around the creation of a build or sign Job.
 
-Before: a Job that an earlier, killed run left behind goes, for the state may not know of it. After a failure: the end
-of its log is shown, for why an image could not be made is said there and nowhere else.
+Before: a Job that an earlier, killed run left behind goes, for the state may not know of it. Meanwhile: what keeps its
+pod from starting is told, for Pulumi waits without a word. After a failure: the end of its log is shown, for why an
+image could not be made is said there and nowhere else.
 """
 
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import pulumi
@@ -14,29 +16,75 @@ import pulumi
 from kmm.cluster.client import Cluster
 from kmm.errors import ClusterError
 from kmm.names import INSTANCE_LABEL, JOB_TYPE_LABEL
-from kmm.workloads import Pod
+from kmm.workloads import CANNOT_START, Pod
 
 _LINES: Final = 40
+_LOOK: Final = 2  # seconds between two looks at a pod that may not start
 _GONE_WITHIN: Final = 120  # seconds; a pod may take 30 to end
 _PAUSE: Final = 0.5
 
 
 def job_hooks(cluster: Cluster) -> pulumi.ResourceHookBinding:
     """The hooks for all Jobs of a run. They run beside the program: a blocking one would hold everything up."""
+    watches: dict[str, _StartWatch] = {}
 
     async def remove(creation: pulumi.ResourceHookArgs) -> None:
-        await asyncio.to_thread(_remove_left_job, cluster, (creation.new_inputs or {})["metadata"])
+        metadata = (creation.new_inputs or {})["metadata"]
+        await asyncio.to_thread(_remove_left_job, cluster, metadata)
+        watches[creation.urn] = _StartWatch(cluster, metadata)
+
+    async def end(creation: pulumi.ResourceHookArgs) -> None:
+        watches.pop(creation.urn).end()
 
     async def show(failure: pulumi.ErrorHookArgs) -> bool:
         metadata = (failure.new_inputs or {}).get("metadata")
+        obstacle = watches.pop(failure.urn).end() if failure.urn in watches else ""
         if failure.failed_operation == "create" and metadata:
-            pulumi.log.error(await asyncio.to_thread(_failure, cluster, metadata))
+            pulumi.log.error(await asyncio.to_thread(_failure, cluster, metadata, obstacle))
         return False  # the next `pulumi up` tries again, not the engine
 
     return pulumi.ResourceHookBinding(
         before_create=[pulumi.ResourceHook("remove-left-job", remove)],
+        after_create=[pulumi.ResourceHook("end-watch-of-job", end)],
         on_error=[pulumi.ErrorHook("show-job-log", show)],
     )
+
+
+class _StartWatch:
+    """Warns of what keeps the pod of a Job from starting, until it is ended."""
+
+    def __init__(self, cluster: Cluster, metadata: Mapping[str, Any]) -> None:
+        self._cluster = cluster
+        self._metadata = metadata
+        self._obstacle = ""
+        self._task = asyncio.create_task(self._run())
+
+    def end(self) -> str:
+        """What kept the pod from starting, if it never ran."""
+        self._task.cancel()
+        return self._obstacle
+
+    async def _run(self) -> None:
+        namespace, name = self._metadata["namespace"], self._metadata["name"]
+        told: set[str] = set()
+        while True:
+            await asyncio.sleep(_LOOK)
+            with suppress(ClusterError):
+                for pod in await asyncio.to_thread(self._cluster.pods_of_job, namespace, name):
+                    self._look_at(pod, told)
+
+    def _look_at(self, pod: Pod, told: set[str]) -> None:
+        if pod.phase == "Running":
+            self._obstacle = ""
+        if pod.waiting not in CANNOT_START | {"Unschedulable"}:
+            return
+        self._obstacle = f"{pod.waiting}: {pod.waiting_message}"
+        if pod.waiting not in told:
+            told.add(pod.waiting)
+            pulumi.log.warn(
+                f"The Job's pod {pod.namespace}/{pod.name} does not start: {self._obstacle}."
+                f" It is waited for as long as {_time_limit(self._metadata)} says"
+            )
 
 
 def _remove_left_job(cluster: Cluster, metadata: Mapping[str, Any]) -> None:
@@ -60,13 +108,19 @@ def _remove_left_job(cluster: Cluster, metadata: Mapping[str, Any]) -> None:
         time.sleep(_PAUSE)
 
 
-def _failure(cluster: Cluster, metadata: Mapping[str, Any]) -> str:
+def _time_limit(metadata: Mapping[str, Any]) -> str:
+    return f"kmm:{metadata['labels'][JOB_TYPE_LABEL]}.timeout"
+
+
+def _failure(cluster: Cluster, metadata: Mapping[str, Any], obstacle: str) -> str:
     namespace, name = metadata["namespace"], metadata["name"]
     try:
         pods = cluster.pods_of_job(namespace, name)
     except ClusterError as error:
         return f"Job {namespace}/{name} failed, and its pods cannot be read: {error}"
-    setting = f"kmm:{metadata['labels'][JOB_TYPE_LABEL]}.timeout"
+    setting = _time_limit(metadata)
+    if obstacle:
+        return f"Job {namespace}/{name} failed: its pod did not start within {setting}: {obstacle}"
     if not pods:
         return (
             f"Job {namespace}/{name} failed and has no pod whose log could be shown: none was started, or it was"

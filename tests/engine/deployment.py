@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 from typing import Any, TypeVar
 
 import yaml
@@ -256,6 +257,16 @@ def running(stack: Stack, *command: str) -> Iterator[subprocess.Popen[str]]:
         if process.stdout and not process.stdout.closed:
             error.add_note(kill(process))
         raise
+
+
+def read_until(process: subprocess.Popen[str], text: str, within: float = 60) -> None:
+    """Read a background command's output up to the line with `text`."""
+    timer = Timer(within, process.kill)
+    timer.start()
+    try:
+        assert process.stdout and any(text in line for line in process.stdout), f"{text!r} was not told"
+    finally:
+        timer.cancel()
 
 
 def finish(process: subprocess.Popen[str], exit_code: int = 0, within: float = 120) -> str:

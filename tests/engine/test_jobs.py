@@ -16,7 +16,17 @@ from registries import Reply, ScriptedRegistry
 from kmm.names import JOB_TYPE_LABEL
 from tests.engine.accounts import Account
 from tests.engine.built_modules import SECRET, encoded
-from tests.engine.deployment import KERNEL, NEXT_KERNEL, UP, declared, eventually, finish, object_steps, running
+from tests.engine.deployment import (
+    KERNEL,
+    NEXT_KERNEL,
+    UP,
+    declared,
+    eventually,
+    finish,
+    object_steps,
+    read_until,
+    running,
+)
 from tools.stack import kill
 
 
@@ -187,6 +197,29 @@ def test_a_job_that_takes_too_long_shows_its_log_and_how_to_give_it_more_time(de
         output = finish(up, 1)
     assert "CC [M] kmod.o\n" in output
     assert "DeadlineExceeded: Pod was active longer than its deadline. Give it more time: kmm:build.timeout." in output
+
+
+def test_a_job_that_does_not_start_says_why_while_it_is_waited_for(deployment, kubelet, built):
+    built.write()
+    deployment.nodes.add(KERNEL)
+    words = 'Back-off pulling image "registry.example/none"'
+    with running(deployment.stack, *UP) as up:
+        pod = built.pod()
+        kubelet.wait_with(pod, "ImagePullBackOff", words)
+        read_until(up, f"does not start: ImagePullBackOff: {words}. It is waited for as long as kmm:build.timeout says")
+        kubelet.complete(pod, 137, reason="DeadlineExceeded", message="Pod was active longer than its deadline")
+        output = finish(up, 1)
+    assert f"its pod did not start within kmm:build.timeout: ImagePullBackOff: {words}" in output
+    assert "Traceback" not in output
+
+    with running(deployment.stack, *UP) as up:
+        kubelet.wait_with(built.pod(), "ImagePullBackOff", words)
+        read_until(up, "does not start")
+        kubelet.run(built.pod())
+        built.make()
+        output = finish(up)
+    assert "never retrieved" not in output
+    assert "was destroyed" not in output
 
 
 def test_what_is_built_is_then_signed_and_no_secret_is_told(deployment, built):
