@@ -29,8 +29,8 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(trylast=True)  # after engine/conftest.py has marked its tests
 def pytest_collection_modifyitems(items):
-    """Begin with what takes long, so that no worker ends long after the others."""
-    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
+    """Begin with what takes longest, so that no worker ends long after the others."""
+    items.sort(key=lambda item: (item.get_closest_marker("engine") is None, item.path.name != "test_docs.py"))
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ def pulumi_environment(tools: Toolset, state: Path) -> dict[str, str]:
 
     The provider (170 MB) is not copied there: `plugins` in that home is a link into the cache. Where its folder `logs`
     would be is a file: the engine's own log, which has no switch, costs up to two thirds of the engine's time.
+    Without the backend's `.attrs` files a killed engine leaves no empty one, with which it reads no state any more.
     """
     home, backend = state / "home", state / "backend"
     for folder in (home, backend):
@@ -32,7 +33,7 @@ def pulumi_environment(tools: Toolset, state: Path) -> dict[str, str]:
     (home / "logs").touch()
     return tool_environment(tools) | {
         "PULUMI_HOME": str(home),
-        "PULUMI_BACKEND_URL": backend.as_uri(),
+        "PULUMI_BACKEND_URL": f"{backend.as_uri()}?metadata=skip",
         "PULUMI_CONFIG_PASSPHRASE": "embedded",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_IGNORE_AMBIENT_PLUGINS": "true",

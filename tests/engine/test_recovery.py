@@ -79,6 +79,19 @@ def test_an_engine_killed_while_it_waits_for_pods_goes_on_waiting(deployment, ku
     deployment.stack.preview("--expect-no-changes").expect()
 
 
+def test_an_engine_killed_as_it_writes_leaves_what_the_documentation_says(pulumi):
+    """A `file://` backend writes a file of attributes beside the state, and not in one step."""
+    backend = pulumi.folder / "backend"
+    assert not list(backend.rglob("*.attrs"))
+    pulumi.environment["PULUMI_BACKEND_URL"] = backend.as_uri()
+    attributes = backend / ".pulumi/stacks/kmm/test.json.attrs"
+    attributes.touch()
+    assert "failed to load checkpoint: EOF" in pulumi.cancel().expect(1).output
+    attributes.unlink()
+    assert "EOF" not in pulumi.cancel().output
+    assert pulumi.state()["manifest"]
+
+
 class TestLostState:
     @pytest.fixture
     def stateless(self, deployment, tools, tmp_path) -> Deployment:
