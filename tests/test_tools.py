@@ -301,7 +301,7 @@ def test_pulumi_sees_nothing_of_the_user(machine, archive, monkeypatch):
     environment = pulumi_environment(tools, machine / "state")
     assert "the user's" not in environment.values()
     assert environment["PULUMI_HOME"] == str(machine / "state/home")
-    assert environment["PULUMI_BACKEND_URL"] == f"file://{machine}/state/backend"
+    assert environment["PULUMI_BACKEND_URL"] == f"file://{machine}/state/backend?metadata=skip"
     assert environment["PATH"].split(os.pathsep)[0] == str(machine / "cache/tools/etcd-3.5.21")
 
 
