@@ -12,6 +12,11 @@ _MEANINGS: Final = tuple(
             "The image is for another processor architecture than the node has: push one for each, under one tag.",
         ),
         (
+            r"no space left on device|low on resource: ephemeral-storage",
+            "The node's disk is full: free some of it, for instance by removing images that nothing uses "
+            "(`crictl rmi --prune`).",
+        ),
+        (
             r"exec format error|invalid module format|version magic",
             "The module was built for another kernel than this node runs: build the image against exactly this "
             "kernel's headers, and keep the kernel version in the image's tag.",

@@ -9,6 +9,7 @@ UNSIGNED = "modules signed with a key"
 PULL = "cannot pull the image"
 ABSENT = "holds no such module"
 PROGRAM = "lacks a program"
+FULL = "disk is full"
 IN_USE = "uses the module"
 
 
@@ -45,6 +46,9 @@ IN_USE = "uses the module"
         ('failed to resolve reference "registry.example/kmod:1": unexpected status: 401 Unauthorized', PULL),
         ('Back-off pulling image "registry.example/kmod:1"', PULL),
         ('pods "kmod-x" is forbidden: violates PodSecurity "restricted:latest": privileged', "enforce=privileged"),
+        ('failed to pull image "kmod:1": write /var/lib/x.ko: no space left on device', FULL),
+        ("cp: error writing '/var/lib/firmware/kmod.bin': No space left on device", FULL),
+        ("The node was low on resource: ephemeral-storage. Threshold quantity: 60Mi", FULL),
         ("/bin/sh: 1: modprobe: not found", PROGRAM),
         ("bash: modprobe: command not found", PROGRAM),
         ('exec: "/bin/sh": stat /bin/sh: no such file or directory: unknown', PROGRAM),
