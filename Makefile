@@ -65,8 +65,8 @@ lock: $(STAMP)  ## Write the locks from requirements*.txt
 	$(RUN) uv pip compile $(UV_FLAGS) -c requirements.lock requirements-dev.txt -o requirements-dev.lock
 	$(RUN) uv pip compile $(UV_FLAGS) policy/requirements.txt -o policy/requirements.lock
 
-demo: $(STAMP)  ## Deploy sample modules to an embedded cluster
-	$(RUN) tools.demo up
+demo: $(STAMP)  ## Deploy sample modules to an embedded cluster; REAL=1: to a virtual machine's kernel, as root
+	$(RUN) tools.demo up $(if $(REAL),--real)
 
 demo-down: $(STAMP)  ## Destroy the demo's stack and cluster
 	$(RUN) tools.demo down

@@ -56,13 +56,18 @@ class Cluster:
         tools: Toolset,
         *,
         certificate_names: Sequence[str] = (),
+        options: Mapping[str, Any] | None = None,
         kwok_documents: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """`certificate_names` are more names for the API server; `kwok_documents` more kwok configuration."""
+        """`certificate_names` are more names for the API server, `options` more of kwokctl's.
+
+        `kwok_documents`: more kwok configuration.
+        """
         self.folder = folder.absolute()
         self.kubeconfig = self.folder / "kubeconfig"
         self._tools = tools
         self._certificate_names = list(certificate_names)
+        self._options = options or {}
         self._kwok_documents = list(kwok_documents)
 
     @cached_property
@@ -150,6 +155,7 @@ class Cluster:
                 "kubeSchedulerBinary": str(binary("kube-scheduler")),
                 "kwokControllerBinary": str(binary("kwok")),
                 "kubeApiserverCertSANs": self._certificate_names,
+                **self._options,
             },
             "componentsPatches": [
                 _arguments(

@@ -6,7 +6,7 @@
 - `virtual_machine`: a node on Debian's kernel; `run`, `loaded_modules()`, `parameter()` and `kernel_log()` are the
   kernel's own word, without Kubernetes; `site.boot` boots one of `kernels` (`tools.real.virtual_machine`)
 - `workloads`: creates objects in the test's namespace and waits for them (`workloads.Workloads`)
-- `sample`: a Pulumi stack with Modules of the sample, for the virtual machine on its first kernel (`sample.Sample`)
+- `sample`: a Pulumi stack with Modules of the sample, for the virtual machine (`sample.Sample`)
 
 One image name works everywhere: `tools.real.network.REGISTRY/NAME`, plain HTTP.
 """
@@ -22,7 +22,7 @@ from tests.engine.deployment import Deployment
 from tools.bootstrap import PINS, BootstrapError, ensure
 from tools.cluster import EmbeddedClusterError
 from tools.real.network import REGISTRY
-from tools.real.packages import RealNodesError
+from tools.real.packages import RealNodesError, require_root
 from tools.real.site import Site
 from tools.registry import RegistryStartError
 from tools.stack import Stack
@@ -41,8 +41,9 @@ def pytest_collection_modifyitems(items):
 def tools():
     """All tools, the kubelet among them."""
     try:
+        require_root()  # first, for the tools take their time
         return ensure(tuple(PINS))
-    except BootstrapError as error:
+    except (BootstrapError, RealNodesError) as error:
         pytest.exit(str(error), returncode=1)
 
 
@@ -86,15 +87,6 @@ def workloads(cluster, tools, namespace):
     return Workloads(cluster, tools, namespace)
 
 
-@pytest.fixture
-def stock_kernel(site, virtual_machine):
-    """The virtual machine on its first kernel, without options of a test's own; its release."""
-    kernel = virtual_machine.kernels[0]
-    if virtual_machine.booted != (kernel,):
-        site.boot(virtual_machine, kernel)
-    return kernel
-
-
 @pytest.fixture(scope="session")
 def samples(site, tools, kubelet_node, virtual_machine, tmp_path_factory):
     """A stack for Modules of the sample, destroyed at the end of the session."""
@@ -110,8 +102,10 @@ def samples(site, tools, kubelet_node, virtual_machine, tmp_path_factory):
 
 
 @pytest.fixture
-def sample(samples, stock_kernel):
-    """Modules of the sample on the stock kernel: none yet, what an earlier test deployed may be there still."""
+def sample(samples, site, virtual_machine):
+    """Modules of the sample, none yet: what an earlier test deployed may be there still, on whatever kernel runs."""
+    if virtual_machine.secure or not virtual_machine.booted:
+        site.boot(virtual_machine, virtual_machine.kernels[0])
     samples.clear()
     samples.begin()
     return samples

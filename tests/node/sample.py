@@ -3,11 +3,9 @@
 import base64
 import itertools
 import re
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import urllib3
@@ -17,13 +15,23 @@ from tests.engine.deployment import Deployment, Object
 from tools.bootstrap import CHECKOUT
 from tools.real.images import BUILDER_IMAGE, DEBIAN_IMAGE, DEVICE_PLUGIN_IMAGE, SAMPLE_SOURCE_IMAGE, SIGNER_IMAGE
 from tools.real.kubelet import KUBELET_NODE
+from tools.real.secure_boot import trusted_pair, untrusted_pair
 from tools.real.virtual_machine import VIRTUAL_MACHINE, VirtualMachine
 from tools.stack import Result, Stack
 
 _CHAPTERS = itertools.count(1)
 MODULES = {"kmm_sample", "kmm_sample_base"}
 SIGNER = "Kernel modules of the tests"
+OURS, TRUSTED = "ours", "trusted"  # whose key signs: one that no kernel knows, and the firmware's
 
+_BUILD = {
+    "dockerfileConfigMap": {"name": "sample"},
+    "buildArgs": [
+        {"name": "BASE_IMAGE", "value": DEBIAN_IMAGE},
+        {"name": "SOURCE_IMAGE", "value": SAMPLE_SOURCE_IMAGE},
+    ],
+    "baseImageRegistryTLS": {"insecure": True},
+}
 _BUILDERS = {"kubernetes.io/hostname": KUBELET_NODE}
 _WORDS = re.compile(r'kmm_sample: (?:loaded, greeting "(.*)"|(unloaded))')
 _IMAGES_IN_USE = "/run/containerd/io.containerd.runtime.v2.task/k8s.io/*/rootfs"
@@ -46,14 +54,18 @@ class Sample:
         }
         dockerfile = (CHECKOUT / "loader-image/Containerfile").read_text()
         self._create("configmaps", "sample", {"dockerfile": dockerfile})
-        folder = self.deployment.folder.parent
-        for name, content in signing_pair(folder).items():
-            self._create("secrets", f"signing-{name}", {name: base64.b64encode(content).decode()})
+        for owner, pair in {
+            OURS: untrusted_pair(self.deployment.folder.parent, SIGNER),
+            TRUSTED: trusted_pair(),
+        }.items():
+            for name, content in pair.items():
+                self._create("secrets", f"{owner}-{name}", {name: base64.b64encode(content).decode()})
 
     def begin(self) -> None:
         """Begin a new chapter of the kernel's log."""
         self._chapter = f"chapter {next(_CHAPTERS)}."
         self.machine.run(f"echo '{self._chapter}' >/dev/kmsg")
+        self._earlier_failures = {event["metadata"]["uid"] for event in self._failed_hooks()}
 
     def clear(self) -> None:
         """Take all Modules out of the definition; they stay deployed until the next `up`."""
@@ -78,26 +90,21 @@ class Sample:
         name: str = "sample",
         *,
         greeting: str = "hello",
-        sign: bool = True,
         plugin: bool = False,
         annotations: Object | None = None,
         image_of: dict[str, str] | None = None,
+        key: str = OURS,
+        unsigned: str | None = None,
     ) -> None:
         """Write a Module of this name; `greeting` is the parameter by which the kernel tells loads apart.
 
-        `image_of`: the tags of single kernels, where they are not the kernel's release.
+        `image_of`: the tags of single kernels, where they are not the kernel's release. `key`: who signs. `unsigned`:
+        the tag of an image that is signed, instead of one that is built.
         """
         container = {
             "containerImage": f"{self.repository}:${{KERNEL_FULL_VERSION}}",
             "registryTLS": {"insecure": True},
-            "build": {
-                "dockerfileConfigMap": {"name": "sample"},
-                "buildArgs": [
-                    {"name": "BASE_IMAGE", "value": DEBIAN_IMAGE},
-                    {"name": "SOURCE_IMAGE", "value": SAMPLE_SOURCE_IMAGE},
-                ],
-                "baseImageRegistryTLS": {"insecure": True},
-            },
+            "sign": {"keySecret": {"name": f"{key}-key"}, "certSecret": {"name": f"{key}-cert"}},
             "kernelMappings": [
                 *(
                     {"literal": kernel, "containerImage": f"{self.repository}:{tag}"}
@@ -106,8 +113,11 @@ class Sample:
                 {"regexp": "^.+$"},
             ],
         }
-        if sign:
-            container["sign"] = {"keySecret": {"name": "signing-key"}, "certSecret": {"name": "signing-cert"}}
+        if unsigned:
+            unsigned_image = {"unsignedImage": f"{self.repository}:{unsigned}"}
+            container["sign"] |= unsigned_image | {"unsignedImageRegistryTLS": {"insecure": True}}
+        else:
+            container["build"] = _BUILD
         device_plugin = {"image": DEVICE_PLUGIN_IMAGE, "env": [{"name": "RESOURCE", "value": self.resource}]}
         self.deployment.write(
             name,
@@ -142,6 +152,18 @@ class Sample:
         chapter = self.machine.kernel_log().rpartition(self._chapter)[2]
         return [greeting or unloaded for greeting, unloaded in _WORDS.findall(chapter)]
 
+    def failed_hooks(self) -> list[str]:
+        """What the kubelet says of preStop hooks that failed, or were cut short, in this chapter."""
+        return [one["message"] for one in self._failed_hooks() if one["metadata"]["uid"] not in self._earlier_failures]
+
+    def firmware(self) -> set[str]:
+        """The files in the node's folder for firmware."""
+        return set(self.machine.run("ls /var/lib/firmware").split())
+
+    def taint(self) -> str:
+        """Why the loaded module taints the kernel: `O` out of tree, `E` without a signature that it trusts."""
+        return self.machine.run("cat /sys/module/kmm_sample/taint").strip()
+
     def signers(self) -> set[str]:
         """Who signed the module files in the images of running containers."""
         files = f"{_IMAGES_IN_USE}/opt/lib/modules/*/kmm_sample*.ko"
@@ -162,9 +184,13 @@ class Sample:
 
     def allocatable(self) -> dict[str, str]:
         """What the node offers."""
-        node = self.deployment.api.request("GET", f"/api/v1/nodes/{VIRTUAL_MACHINE}")
-        allocatable: dict[str, str] = node["status"]["allocatable"]
+        allocatable: dict[str, str] = self._node_status()["allocatable"]
         return allocatable
+
+    def disk_pressure(self) -> bool:
+        """Tell whether the node's kubelet says that its disk is too full."""
+        conditions = self._node_status()["conditions"]
+        return any(one["type"] == "DiskPressure" and one["status"] == "True" for one in conditions)
 
     def tags(self) -> set[str]:
         """The tags in the repository of the Modules' image."""
@@ -179,14 +205,14 @@ class Sample:
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
+    def _node_status(self) -> Object:
+        status: Object = self.deployment.api.request("GET", f"/api/v1/nodes/{VIRTUAL_MACHINE}")["status"]
+        return status
+
+    def _failed_hooks(self) -> list[Object]:
+        path = f"/api/v1/namespaces/{self.deployment.namespace}/events?fieldSelector=reason%3DFailedPreStopHook"
+        return self.deployment.list(path)
+
     def _create(self, resource: str, name: str, data: dict[str, str]) -> None:
         path = f"/api/v1/namespaces/{self.deployment.namespace}/{resource}"
         self.deployment.api.request("POST", path, {"metadata": {"name": name}, "data": data})
-
-
-def signing_pair(folder: Path) -> dict[str, bytes]:
-    """A key and its certificate, which names SIGNER; PEM."""
-    key, certificate = folder / "key.pem", folder / "cert.pem"
-    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={SIGNER}"]
-    subprocess.run([*request, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    return {"key": key.read_bytes(), "cert": certificate.read_bytes()}

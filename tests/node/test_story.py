@@ -5,11 +5,13 @@ run that says other things than the kernel does. The first test sees the first t
 share: building and pulling the image takes longest.
 """
 
+import time
+
 import pytest
 from sample import SIGNER
 
 from kmm.names import ROLE_DEVICE_PLUGIN
-from tests.engine.deployment import Object, eventually, object_steps
+from tests.engine.deployment import DESTROY, UP, Object, eventually, finish, object_steps, running
 
 NEVER = {"kmm.sigs.x-k8s.io/unload-policy": "Never"}
 KERNEL_LABEL = "kernel-version.full"
@@ -28,11 +30,11 @@ def uids(pods: list[Object]) -> list[str]:
     return [pod["metadata"]["uid"] for pod in pods]
 
 
-def test_one_up_builds_signs_and_loads_and_the_next_only_clears_the_jobs_away(sample, stock_kernel):
+def test_one_up_builds_signs_and_loads_and_the_next_only_clears_the_jobs_away(sample):
     sample.write(plugin=True)
     up = sample.up()
     assert object_steps(up)["create", "Job"] == 2
-    assert sample.tags() >= {stock_kernel}
+    assert sample.tags() >= {sample.machine.booted.replace("+", "_")}
     assert sample.loaded()
     assert sample.kernel_words() == ["hello"]
     assert sample.greeting() == "hello"
@@ -58,6 +60,7 @@ def test_a_changed_parameter_unloads_and_loads_once_while_the_device_plugin_is_a
     assert object_steps(sample.up()) == {("update", "DaemonSet"): 1}
     assert sample.kernel_words() == ["unloaded", "changed"]
     assert sample.greeting() == "changed"
+    assert not sample.failed_hooks()
     assert uids(sample.deployment.pods(ROLE_DEVICE_PLUGIN)) != plugin
 
 
@@ -70,6 +73,7 @@ def test_a_module_in_use_stays_is_reported_and_is_reloaded_by_an_up_after_its_us
         assert "Traceback" not in output
         assert loaded.kernel_words() == []
         assert loaded.greeting() == "hello"
+        assert loaded.failed_hooks()
 
     output = loaded.up().output
     assert "unloaded and loaded again on virtual-machine: an earlier run could not" in output
@@ -82,6 +86,7 @@ def test_a_renamed_module_is_unloaded_before_it_is_loaded_under_its_new_name(loa
     loaded.write("renamed", greeting="renamed")
     loaded.up()
     assert loaded.kernel_words() == ["unloaded", "renamed"]
+    assert not loaded.failed_hooks()
     assert loaded.labels() == {KERNEL_LABEL, "sample.renamed.ready"}
 
 
@@ -103,13 +108,24 @@ def test_a_module_that_must_never_be_unloaded_stays_in_the_kernel_when_it_is_rem
     loaded.machine.run("rmmod kmm_sample kmm_sample_base")
 
 
-def test_a_removed_module_leaves_nothing_behind_and_takes_nothing_else(loaded):
+@pytest.mark.parametrize("command", [UP, DESTROY], ids=["removed", "destroyed"])
+def test_what_unloading_needs_stays_until_it_is_done_and_then_nothing_is_left(loaded, command):
     loaded.machine.run("touch /var/lib/firmware/of-another")
     loaded.deployment.remove("sample")
     loaded.write_idle()
-    loaded.up()
+    with running(loaded.stack, *command) as run:
+        with loaded.open_device():  # so that the preStop hook tries for some seconds
+            eventually(lambda: all("deletionTimestamp" in pod["metadata"] for pod in loaded.deployment.pods()))
+            time.sleep(5)
+            assert loaded.loaded()
+            assert KERNEL_LABEL in loaded.labels()
+            assert loaded.firmware() == {"kmm_sample.bin", "of-another"}
+            assert loaded.deployment.daemon_sets()
+        finish(run, within=120)
     assert loaded.kernel_words() == ["unloaded"]
+    assert not loaded.failed_hooks()
     assert not loaded.loaded()
-    assert loaded.machine.run("ls /var/lib/firmware") == "of-another\n"
+    assert loaded.firmware() == {"of-another"}
     assert not loaded.labels()
     assert not loaded.deployment.pods()
+    loaded.machine.run("rm /var/lib/firmware/of-another")

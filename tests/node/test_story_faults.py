@@ -3,6 +3,8 @@
 Against a program that takes what it can't see for what is not there.
 """
 
+from contextlib import contextmanager
+
 import pytest
 
 from tests.engine.deployment import UP, eventually, finish, running
@@ -17,6 +19,21 @@ def loaded(sample):
     return sample
 
 
+@contextmanager
+def full_disk(machine):
+    """A disk with no room for an image; what is yielded fills it again."""
+
+    def fill():
+        free = "df --output=avail --block-size=1K / | tail -n 1"
+        machine.run(f"fallocate --length=$(($({free}) - 300))K /filler.$(date +%s)")
+
+    fill()
+    try:
+        yield fill
+    finally:
+        machine.run("rm /filler.*")
+
+
 def changed_once(sample):
     return sample.kernel_words() == ["unloaded", "changed"]
 
@@ -25,12 +42,29 @@ def test_without_its_registry_an_up_stops_before_it_changes_anything(loaded, sit
     site.registry.stop()
     try:
         loaded.write(greeting="changed")
-        output = loaded.up(exit_code=255).output
+        output = loaded.up(exit_code=1).output
     finally:
         site.registry.start()
     assert loaded.repository in output
     assert "Traceback" not in output
     assert loaded.kernel_words() == []
+    loaded.up()
+    assert changed_once(loaded)
+
+
+def test_a_full_disk_is_named_and_unloads_nothing_by_itself(loaded):
+    with full_disk(loaded.machine) as fill:
+        eventually(loaded.disk_pressure, 120)
+        assert loaded.up().changes == {}
+        assert loaded.kernel_words() == []
+        assert loaded.greeting() == "hello"
+
+        fill()  # what the kubelet freed
+        loaded.write(greeting="changed", unsigned="${KERNEL_FULL_VERSION}", image_of={loaded.machine.booted: "again"})
+        output = loaded.up(exit_code=1).output
+        assert "no space left on device" in output
+        assert "The node's disk is full" in output
+        assert "Traceback" not in output
     loaded.up()
     assert changed_once(loaded)
 
@@ -58,11 +92,13 @@ def test_an_api_server_that_starts_again_during_the_rollout_leaves_it_to_the_nex
 
 def test_a_node_without_power_during_the_rollout_is_loaded_by_the_next_up(loaded, site):
     loaded.write(greeting="changed")
-    kernel = loaded.machine.booted[0]
+    kernel = loaded.machine.booted
     with running(loaded.stack, *UP) as up:
         eventually(lambda: "unloaded" in loaded.kernel_words(), 120)
         loaded.machine.power_off()
-        output, _ = up.communicate(timeout=300)
+        output = finish(up, within=300)
+    assert "not waited for on 1 nodes, virtual-machine among them" in output
+    assert "node.kubernetes.io/unreachable" in output
     assert "Traceback" not in output
     site.boot(loaded.machine, kernel)
     loaded.up()

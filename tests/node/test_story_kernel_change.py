@@ -5,27 +5,18 @@ with modprobe's, and a device plugin that runs without its module. Each test beg
 """
 
 import pytest
+from sample import TRUSTED
 
 from kmm.names import ROLE_DEVICE_PLUGIN
-from tests.engine.deployment import object_steps
+from tests.engine.deployment import eventually, object_steps
 
 ONE_FOR_THE_OTHER = {("create", "DaemonSet"): 1, ("delete", "DaemonSet"): 1}
 
 
 @pytest.fixture
-def sample(samples, site):
-    """Modules of the sample, on whatever kernel runs without options of its own."""
-    if len(samples.machine.booted) != 1:
-        site.boot(samples.machine, samples.machine.kernels[0])
-    samples.clear()
-    samples.begin()
-    return samples
-
-
-@pytest.fixture
 def other_kernel(sample):
     """The kernel that does not run."""
-    (other,) = set(sample.machine.kernels) - set(sample.machine.booted)
+    (other,) = set(sample.machine.kernels) - {sample.machine.booted}
     return other
 
 
@@ -58,12 +49,14 @@ def test_with_the_kernel_named_beforehand_nothing_is_built_after_the_reboot(samp
     del sample.stack.config["kmm:futureKernels"]
 
 
-def test_a_module_that_the_kernel_does_not_trust_is_refused_in_plain_words(sample, site):
-    kernel = sample.machine.booted[0]
+def test_under_secure_boot_a_module_is_refused_in_plain_words_until_a_trusted_key_signs_it(sample, site):
+    kernel = sample.machine.booted
     sample.write(plugin=True)
     sample.up()
     sample.up()
-    site.boot(sample.machine, kernel, "module.sig_enforce=1")
+    assert sample.taint() == "OE"
+    site.boot(sample.machine, kernel, secure=True)
+    assert "[integrity]" in sample.machine.run("cat /sys/kernel/security/lockdown")
     assert not sample.loaded()
     (plugin,) = sample.deployment.pods(ROLE_DEVICE_PLUGIN)
     assert not any(one["ready"] for one in plugin["status"].get("containerStatuses", []))
@@ -79,3 +72,10 @@ def test_a_module_that_the_kernel_does_not_trust_is_refused_in_plain_words(sampl
         assert refused in words
         assert means in words
     assert sample.labels() == {"kernel-version.full"}
+
+    sample.write(plugin=True, key=TRUSTED, unsigned="${KERNEL_FULL_VERSION}", image_of={kernel: "trusted"})
+    assert object_steps(sample.up())["create", "Job"] == 1
+    assert sample.loaded()
+    assert sample.kernel_words() == ["hello"]
+    assert sample.taint() == "O"
+    eventually(lambda: sample.allocatable().get(sample.resource) == "2", 150)

@@ -2,40 +2,53 @@
 
 import argparse
 import fcntl
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 
-from tools.bootstrap import CHECKOUT, BootstrapError, ensure
-from tools.cluster import EmbeddedClusterError
+from tools.bootstrap import CHECKOUT, PINS, BootstrapError, ensure
+from tools.cluster import Cluster, EmbeddedClusterError
+from tools.demo import real_story
 from tools.demo.engine import EngineError
 from tools.demo.parts import Demo
+from tools.demo.real_parts import workplace
 from tools.demo.story import tear_down, tell
 from tools.demo.without_engine import tell_without_engine
+from tools.real.packages import RealNodesError, require_root
+from tools.real.site import CLUSTER_FOLDER, Site, remove_leftovers
 from tools.registry import RegistryStartError
 
 FOLDER = CHECKOUT / ".kmm/demo"
+REAL_FOLDER = CHECKOUT / ".kmm/demo-real"
 
 
 class _BusyError(Exception):
     """Another demo runs in this checkout."""
 
 
+_ERRORS = (BootstrapError, EmbeddedClusterError, EngineError, RealNodesError, RegistryStartError, _BusyError)
+
+
 def main() -> int:
     """Exit codes: 0 done, or as much of it as can be done without an engine; 1 failed; 130 interrupted."""
     parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
     parser.add_argument("command", choices=["up", "down"])
+    parser.add_argument("--real", action="store_true", help="up: on a kubelet and a virtual machine, as root")
     arguments = parser.parse_args()
+    demo = "demo REAL=1" if arguments.real else "demo"
     try:
         with _alone():
-            return _up() if arguments.command == "up" else _down()
-    except (BootstrapError, EmbeddedClusterError, EngineError, RegistryStartError, _BusyError) as error:
-        print(f"{error}\nTo start afresh: make demo-down demo", file=sys.stderr)
+            if arguments.command == "down":
+                return _down()
+            return _up_on_real_nodes() if arguments.real else _up()
+    except _ERRORS as error:
+        print(f"{error}\nTo start afresh: make demo-down {demo}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted. `make demo` goes on, `make demo-down` ends it.", file=sys.stderr)
+        print(f"\nInterrupted. `make {demo}` goes on, `make demo-down` ends it.", file=sys.stderr)
         return 130
 
 
@@ -48,11 +61,36 @@ def _up() -> int:
     return 0
 
 
+def _up_on_real_nodes() -> int:
+    """Each time from the start: a disk of the virtual machine takes seconds to make."""
+    require_root()
+    console = _console()
+    tools = ensure(tuple(PINS))
+    shutil.rmtree(REAL_FOLDER, ignore_errors=True)
+    REAL_FOLDER.mkdir(parents=True)
+    site = Site(tools)
+    with console.status("Starting the control plane, a kubelet and a virtual machine: 2 minutes, 6 the first time"):
+        site.start()
+        site.start_kubelet_node()
+        machine = site.start_virtual_machine()
+    real_story.tell(site, machine, workplace(REAL_FOLDER, tools, site.cluster), console)
+    return 0
+
+
 def _down() -> int:
-    if FOLDER.exists():
-        tear_down(Demo(FOLDER, ensure()), _console())
-    else:
+    console = _console()
+    if not (FOLDER.exists() or REAL_FOLDER.exists()):
         print("No demo is there.")
+        return 0
+    tools = ensure()
+    if FOLDER.exists():
+        tear_down(Demo(FOLDER, tools), console)
+    if REAL_FOLDER.exists():
+        require_root()
+        real_story.tear_down(workplace(REAL_FOLDER, tools, Cluster(CLUSTER_FOLDER, tools)), console)
+        remove_leftovers(tools)
+        shutil.rmtree(REAL_FOLDER)
+        console.print("The demo on real nodes is gone: modules, stack, nodes, cluster, registry and their files.")
     return 0
 
 

@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.status import Status
 
 from tools.bootstrap import CHECKOUT
-from tools.demo.sample import SETTINGS, STACK
 
 # "+ kubernetes:apps/v1:DaemonSet NAME created (0.2s)"; in a preview "create" stands for "created (…)".
 _STEP: Final = re.compile(
@@ -30,16 +29,15 @@ class EngineError(Exception):
 
 
 class Engine:
-    """Stack `dev` of this checkout; home, state, settings and logs are in `folder`."""
+    """A stack of this checkout; home, state, settings and logs are in `folder`."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, stack: str, environment: Mapping[str, str]) -> None:
+        """`stack` has its settings in `stacks/`; `environment` is Pulumi's."""
+        self._settings = folder / f"Pulumi.{stack}.yaml"
         self._folder = folder
+        self._stack = stack
         self._environment = environment
         self._logs = 0
-
-    @property
-    def _settings(self) -> Path:
-        return self._folder / f"Pulumi.{STACK}.yaml"
 
     def exists(self) -> bool:
         """Tell whether the stack was created."""
@@ -51,10 +49,13 @@ class Engine:
             # In a folder of its own: the CLI writes the stack's salt beside the project it finds.
             project = yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text())["name"]
             (self._folder / "Pulumi.yaml").write_text(json.dumps({"name": project, "runtime": "python"}))
-            self._output("stack", "init", STACK, folder=self._folder)
+            self._output("stack", "init", self._stack, folder=self._folder)
         else:
-            self._output("cancel", "--yes", STACK)  # what a killed run left locked; no other runs in this checkout
-        settings = yaml.safe_load(SETTINGS.read_text())["config"] | {"kmm:modules": [str(modules)]}
+            self._output(
+                "cancel", "--yes", self._stack
+            )  # what a killed run left locked; no other runs in this checkout
+        given = yaml.safe_load((CHECKOUT / "stacks" / self._settings.name).read_text())["config"]
+        settings = given | {"kmm:modules": [str(modules)]}
         salt = yaml.safe_load(self._settings.read_text())["encryptionsalt"]
         self._settings.write_text(json.dumps({"encryptionsalt": salt, "config": settings}, indent=2))
 
@@ -70,13 +71,16 @@ class Engine:
         log = self._folder.parent / f"{self._logs}-{command}.log"
         console.print(f"$ pulumi {shlex.join([command, *options])}", style="bold")
         started = time.monotonic()
-        with console.status(f"pulumi {command}") as status, log.open("w") as file:
-            process = self._start(command, *options, folder=CHECKOUT)
+        with (
+            console.status(f"pulumi {command}") as status,
+            log.open("w") as file,
+            self._start(command, *options, folder=CHECKOUT) as process,
+        ):
             view = _View(console, status)
             for line in process.stdout or ():
                 file.write(line)
                 view.show(line.rstrip())
-        if process.wait() != 0:
+        if process.returncode != 0:
             raise EngineError(f"pulumi {command} failed:\n{view.diagnostics}\nFull output: {log.relative_to(CHECKOUT)}")
         seconds = time.monotonic() - started
         console.print(f"  {view.summary}. {seconds:.0f} s. Full output: {log.relative_to(CHECKOUT)}\n", style="dim")

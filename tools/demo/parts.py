@@ -1,31 +1,22 @@
 """What the demo runs on: cluster, registry and Pulumi, all in one folder. What runs already is used as it is."""
 
 import os
-import shlex
 import signal
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from http import HTTPStatus
 from pathlib import Path
 
 import requests
 import trustme
 
-from tools.api import ApiError
 from tools.bootstrap import Toolset
 from tools.cluster import Cluster
 from tools.demo import sample
-from tools.demo.engine import Engine
-from tools.environment import pulumi_environment
+from tools.demo.workplace import Workplace
 from tools.images import Pusher
 from tools.registry import Registry
-
-_UNSET_OF_THE_USER = """\
-for name in $(env | sed -nE 's/^((PULUMI|KUBE|KWOK)[A-Za-z0-9_]*)=.*/\\1/p'); do unset "$name"; done
-"""
 
 
 class LocalRegistry:
@@ -109,54 +100,20 @@ class Demo:
         return LocalRegistry(self.folder / "registry", self.tools)
 
     @cached_property
-    def engine(self) -> Engine:
-        """Pulumi with the stack."""
-        return Engine(self.folder / "pulumi", self.environment)
-
-    @property
-    def modules(self) -> Path:
-        """The sample's Modules with this registry in their images."""
-        return self.folder / "modules"
-
-    @property
-    def runner(self) -> Path:
-        """A script that runs a command in the demo's environment."""
-        return self.folder / "run"
-
-    @cached_property
-    def environment(self) -> dict[str, str]:
-        """Environment of Pulumi, kubectl and `python -m kmm`; nothing of the user's own is in reach."""
-        state = self.folder / "pulumi"
-        own = pulumi_environment(self.tools, state)
-        return own | {
-            "PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{own['PATH']}",
-            "KUBECONFIG": str(self.cluster.kubeconfig),
-            "KUBECACHEDIR": str(self.folder / "kubectl"),  # else kubectl writes to ~/.kube
-            "SSL_CERT_FILE": str(self.registry.authority),
-            "PULUMI_STACK": sample.STACK,
-            "PULUMI_OPTION_CONFIG_FILE": str(state / f"Pulumi.{sample.STACK}.yaml"),
-            "PULUMI_CONTINUE_ON_ERROR": "true",
-        }
+    def workplace(self) -> Workplace:
+        """Pulumi with the stack; the Modules have this registry in their images."""
+        trust = {"SSL_CERT_FILE": str(self.registry.authority)}
+        return Workplace(self.folder, self.tools, sample.STACK, self.cluster, trust)
 
     def start(self) -> None:
         """Start what does not run yet, and bring nodes, images and stack to the demo's first picture."""
         if self.cluster.start():
-            self.engine.forget()  # its state is of a cluster that is gone
+            self.workplace.engine.forget()  # its state is of a cluster that is gone
         self.registry.start()
-        sample.write_modules(self.modules, self.registry.host)
-        self.registry.push(list(sample.images(self.modules)))
-        self._create_objects()
+        sample.write_modules(self.workplace.modules, self.registry.host)
+        self.registry.push(list(sample.images(self.workplace.modules)))
         self._restore_nodes()
-        self.engine.prepare(self.modules)
-        self._write_runner()
-
-    def _create_objects(self) -> None:
-        for collection, manifest in sample.objects(self.registry.host):
-            try:
-                self.cluster.api.request("POST", collection, manifest)
-            except ApiError as error:
-                if error.status != HTTPStatus.CONFLICT:
-                    raise
+        self.workplace.prepare(sample.objects(self.registry.host))
 
     def _restore_nodes(self) -> None:
         """Add the nodes that are missing, and let the one that moved boot its first kernel."""
@@ -167,11 +124,3 @@ class Demo:
         for node in wanted:
             if kernels.get(node.name, node.kernel) != node.kernel:
                 self.cluster.nodes.set_kernel(node.name, node.kernel)
-
-    def _write_runner(self) -> None:
-        own = {name: value for name, value in self.environment.items() if os.environ.get(name) != value}
-        exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(own.items()))
-        self.runner.write_text(
-            f'#!/bin/sh\n# Runs a command in the demo\'s environment.\n{_UNSET_OF_THE_USER}{exports}exec "$@"\n'
-        )
-        self.runner.chmod(0o755)

@@ -18,7 +18,6 @@ from tools.nodes import SimulatedNode
 STACK: Final = "dev"
 MODULES: Final = CHECKOUT / "stacks/dev"
 NODES: Final = CHECKOUT / "stacks/dev-nodes.yaml"
-SETTINGS: Final = CHECKOUT / "stacks/Pulumi.dev.yaml"
 NAMESPACE: Final = "drivers"
 # The node that boots another kernel, which no other node runs: a loader goes and one comes.
 MOVING_NODE: Final = "edge-3"

@@ -19,7 +19,7 @@ def tell(demo: Demo, console: Console) -> None:
         "API server, controllers, scheduler,\nregistry and Pulumi are real; the nodes are simulated, so no kernel is "
         "touched.\n"
     )
-    demo.engine.run(console, "preview")
+    demo.workplace.engine.run(console, "preview")
     before = _deploy(demo, console)
     print_modules(before, console)
     print_nodes(before, console)
@@ -33,9 +33,9 @@ def tell(demo: Demo, console: Console) -> None:
 
 def tear_down(demo: Demo, console: Console) -> None:
     """Destroy the stack, end what the demo started, and remove its folder."""
-    if demo.cluster.is_ready() and demo.engine.exists():
+    if demo.cluster.is_ready() and demo.workplace.engine.exists():
         demo.registry.start()
-        demo.engine.run(console, "destroy", "--yes", "--skip-preview")
+        demo.workplace.engine.run(console, "destroy", "--yes", "--skip-preview")
     demo.registry.stop()
     demo.cluster.stop()
     shutil.rmtree(demo.folder)
@@ -43,8 +43,8 @@ def tear_down(demo: Demo, console: Console) -> None:
 
 
 def _deploy(demo: Demo, console: Console) -> Picture:
-    demo.engine.run(console, "up", "--yes", "--skip-preview")
-    return Picture.take(demo.cluster.api, demo.engine.outputs())
+    demo.workplace.engine.run(console, "up", "--yes", "--skip-preview")
+    return Picture.take(demo.cluster.api, demo.workplace.engine.outputs())
 
 
 def _explain(difference: Difference, console: Console) -> None:
@@ -57,8 +57,8 @@ def _explain(difference: Difference, console: Console) -> None:
 
 
 def _say_what_next(demo: Demo, console: Console) -> None:
-    run = demo.runner.relative_to(CHECKOUT)
-    modules = demo.modules.relative_to(CHECKOUT)
+    run = demo.workplace.runner.relative_to(CHECKOUT)
+    modules = demo.workplace.modules.relative_to(CHECKOUT)
     console.print("Try next:", style="bold")
     for command, meaning in (
         (f"{run} kubectl get daemonsets,pods -n drivers -o wide", "look around"),

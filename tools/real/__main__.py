@@ -5,9 +5,8 @@ import sys
 
 from tools.bootstrap import BootstrapError, ensure
 from tools.cluster import CLUSTER_TOOLS
-from tools.real import leftovers
-from tools.real.packages import RealNodesError, require_root
-from tools.real.site import FOLDER
+from tools.real.packages import RealNodesError
+from tools.real.site import remove_leftovers
 
 
 def main() -> int:
@@ -15,11 +14,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.real", description="Real nodes of the test tier `node`.")
     parser.add_argument("command", choices=["down"], help="remove what an earlier run left")
     parser.parse_args()
-    if not FOLDER.exists():
-        return 0
     try:
-        require_root()
-        leftovers.remove(FOLDER, ensure(CLUSTER_TOOLS))
+        remove_leftovers(ensure(CLUSTER_TOOLS))
     except (BootstrapError, RealNodesError) as error:
         print(error, file=sys.stderr)
         return 1

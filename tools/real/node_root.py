@@ -4,7 +4,7 @@ import base64
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +33,13 @@ _PACKAGES: Final = (
     "udev",
 )
 _LEFT_OUT: Final = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*")
+# What the VM's disk needs, instead of drivers for any hardware: without hardware virtualization each costs time.
+_SMALL_INITRAMFS: Final = """
+cd "$1"
+mkdir -p etc/initramfs-tools/conf.d usr/share/initramfs-tools/modules.d
+echo MODULES=list >etc/initramfs-tools/conf.d/virtual-machine
+printf '%s\\n' ext4 virtio_blk virtio_pci >usr/share/initramfs-tools/modules.d/virtual-machine
+"""
 _SCRIPTS: Final = Path(__file__).parent / "node"
 
 
@@ -40,7 +47,8 @@ _SCRIPTS: Final = Path(__file__).parent / "node"
 class Node:
     """What tells the two nodes apart; `address` is where the API server finds the kubelet.
 
-    `listen` is the address that the kubelet binds: it lets everybody in who reaches it.
+    `listen` is the address that the kubelet binds: it lets everybody in who reaches it. `own_disk`: whether its root is
+    a disk, of which the kubelet can tell how full it is.
     """
 
     name: str
@@ -50,22 +58,27 @@ class Node:
     bridge: str
     pod_subnet: str
     first_pod_address: str | None = None
+    own_disk: bool = False
 
 
 def debian_root() -> Path:
     """Return the folder with Debian, two kernels, containerd and the guest agent; made on the first use."""
     debian = archive()
-    inputs = json.dumps([debian.sources, debian.versions(_PACKAGES), _LEFT_OUT])
-    return cached("node-root", inputs, lambda folder: mmdebstrap(folder / "root", *_PACKAGES)) / "root"
+    inputs = json.dumps([debian.sources, debian.versions(_PACKAGES), _LEFT_OUT, _SMALL_INITRAMFS])
+
+    def make(folder: Path) -> None:
+        mmdebstrap(folder / "root", *_PACKAGES, hooks=(f"--essential-hook={_SMALL_INITRAMFS}",))
+
+    return cached("node-root", inputs, make) / "root"
 
 
-def mmdebstrap(target: Path, *packages: str) -> None:
+def mmdebstrap(target: Path, *packages: str, hooks: Sequence[str] = ()) -> None:
     """Make a minimal Debian with `packages` in `target`, a folder or the name of a tar archive."""
     debian = archive()
     options = [f"--aptopt={option}" for option in (*debian.options, 'Acquire::Languages "none"')]
     options += [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
     options += ["--variant=minbase", f"--include={','.join(packages)}"]
-    command = ["mmdebstrap", "--quiet", *options, SUITE, str(target), *debian.sources]
+    command = ["mmdebstrap", "--quiet", *options, *hooks, SUITE, str(target), *debian.sources]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RealNodesError(f"Debian could not be installed to {target}:\n{done.stderr[-3000:]}")
@@ -114,7 +127,7 @@ def _kubelet_configuration(node: Node) -> dict[str, Any]:
         "enforceNodeAllocatable": [],
         "failCgroupV1": False,
         "failSwapOn": False,
-        "localStorageCapacityIsolation": False,
+        "localStorageCapacityIsolation": node.own_disk,
         "makeIPTablesUtilChains": False,  # they would stay on this machine
         "registerWithTaints": [],
         "nodeStatusUpdateFrequency": "5s",
@@ -122,6 +135,7 @@ def _kubelet_configuration(node: Node) -> dict[str, Any]:
         # A disk that is nearly full on this machine is no reason to throw pods of a test out.
         "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%", "memory.available": "50Mi"},
         "imageGCHighThresholdPercent": 100,
+        "evictionPressureTransitionPeriod": "5s",
     }
 
 

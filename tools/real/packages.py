@@ -6,11 +6,13 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 SUITE: Final = "bookworm"
 _COMPONENT: Final = "main"
-_PROGRAMS: Final[Mapping[str, str]] = {
+FIRMWARE: Final = Path("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
+_NEEDED: Final[Mapping[str, str]] = {  # package by program, or by file
     "ip": "iproute2",
     "iptables": "iptables",
     "unshare": "util-linux",
@@ -19,6 +21,9 @@ _PROGRAMS: Final[Mapping[str, str]] = {
     "buildah": "buildah",
     "skopeo": "skopeo",
     "qemu-system-x86_64": "qemu-system-x86",
+    "openssl": "openssl",
+    "sbsign": "sbsigntool",
+    str(FIRMWARE): "ovmf",
 }
 
 
@@ -27,20 +32,20 @@ class RealNodesError(Exception):
 
 
 def require_root() -> None:
-    """Raise RealNodesError unless we are root."""
+    """Raise RealNodesError unless we are root, whose shell may lack root's programs."""
     if os.geteuid() != 0:
         raise RealNodesError(
             "Real nodes need root: they mount file systems, make a bridge and run containers. "
             "Run it as root (sudo make test-node); `make test` needs none."
         )
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 
 def install_missing_programs() -> None:
-    """Install with apt-get what is not on PATH, and say what; nothing is ever removed for it."""
-    os.environ["PATH"] += ":/usr/sbin:/sbin"  # a root shell may lack them
+    """Install with apt-get what is not there, and say what; nothing is ever removed for it."""
     if not shutil.which("apt-get"):
         raise RealNodesError("Real nodes are made from Debian packages: run it where there is apt-get.")
-    missing = {package for program, package in _PROGRAMS.items() if not shutil.which(program)}
+    missing = {package for name, package in _NEEDED.items() if not (shutil.which(name) or Path(name).is_file())}
     if not missing:
         return
     packages = sorted(missing)

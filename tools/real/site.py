@@ -24,7 +24,10 @@ from tools.real.virtual_machine import VirtualMachine
 from tools.registry import Registry
 
 FOLDER: Final = CHECKOUT / ".kmm/real"
+CLUSTER_FOLDER: Final = FOLDER / "cluster"
+AGENT: Final = FOLDER / "vm/agent.sock"
 _LOCK: Final = Path("/run/kmm-real-nodes.lock")
+_LOST_AFTER_SECONDS: Final = 40  # as Kubernetes itself; kwok lets a node be silent for minutes
 _READY_WITHIN_SECONDS: Final = 180
 _ON_THE_DISK: Final = (images.DEBIAN_IMAGE, images.DEVICE_PLUGIN_IMAGE)
 
@@ -35,7 +38,8 @@ class Site:
     def __init__(self, tools: Toolset) -> None:
         """`tools` are all tools, the kubelet among them."""
         self._tools = tools
-        self.cluster = Cluster(FOLDER / "cluster", tools, certificate_names=[HOST_SEEN_FROM_VM])
+        options = {"nodeLeaseDurationSeconds": _LOST_AFTER_SECONDS}
+        self.cluster = Cluster(CLUSTER_FOLDER, tools, certificate_names=[HOST_SEEN_FROM_VM], options=options)
         self.registry = Registry(FOLDER / "registry", tools, {"http": {"addr": REGISTRY}})
 
     def start(self) -> None:
@@ -48,7 +52,9 @@ class Site:
         self._lock = _locked()
         with ExitStack() as undo:
             undo.callback(self.stop)
-            leftovers.remove(FOLDER, self._tools)
+            _remove_leftovers(self._lock, self._tools)
+            self._lock.write(str(FOLDER))
+            self._lock.flush()
             FOLDER.mkdir(parents=True)
             network.up(FOLDER)
             self.cluster.start()
@@ -76,14 +82,14 @@ class Site:
         self.boot(machine, machine.kernels[0])
         return machine
 
-    def boot(self, machine: VirtualMachine, kernel: str, *kernel_options: str) -> None:
+    def boot(self, machine: VirtualMachine, kernel: str, *, secure: bool = False) -> None:
         """Power the VM on with one of its kernels and wait until the node is Ready in this very boot.
 
-        One that runs is shut down before.
+        One that runs is shut down before. `secure`: with Secure Boot.
         """
         if machine.booted:
             machine.shut_down()
-        machine.power_on(kernel, kernel_options)
+        machine.power_on(kernel, secure=secure)
         self.wait_until_ready(machine.name, machine.boot_id)
 
     def wait_until_ready(self, node: str, boot_id: str = "") -> None:
@@ -112,8 +118,25 @@ class Site:
         return ready and boot_id in ("", status["nodeInfo"]["bootID"])
 
 
+def remove_leftovers(tools: Toolset) -> None:
+    """Remove what an earlier run on this machine left. Raises RealNodesError, also when one goes on."""
+    if not (_LOCK.exists() or FOLDER.exists()):
+        return
+    require_root()
+    with _locked() as lock:
+        _remove_leftovers(lock, tools)
+
+
+def _remove_leftovers(lock: TextIO, tools: Toolset) -> None:
+    """The lock's file names the folder of the last run, which may have been of another checkout."""
+    lock.seek(0)
+    for folder in {FOLDER, Path(lock.read() or FOLDER)}:
+        leftovers.remove(folder, tools)
+    lock.truncate(0)
+
+
 def _locked() -> TextIO:
-    lock = _LOCK.open("w")
+    lock = _LOCK.open("a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from tools.bootstrap import Toolset
+from tools.real import secure_boot
 from tools.real.guest_agent import GuestAgent
 from tools.real.network import HOST_SEEN_FROM_VM, VM_ADDRESS, VM_POD_SUBNET
 from tools.real.node_root import PAUSE_IMAGE, Node, kernels, lay_over
@@ -43,37 +44,41 @@ class VirtualMachine:
         self._tools = tools
         self._process: subprocess.Popen[bytes] | None = None
         self.agent = GuestAgent(folder / "agent.sock")
-        self.booted: tuple[str, ...] = ()  # kernel and its options; empty while the power is off
+        self.booted = ""  # the kernel; none while the power is off
+        self.secure = False
 
     def make_disk(self, kubeconfig: Path, api_server_port: int, images: Sequence[str]) -> None:
         """Make a new disk with `images` on it, whose kubelet joins the API server on this machine's loopback."""
         server = f"https://{HOST_SEEN_FROM_VM}:{api_server_port}"
-        node = Node(self.name, VM_ADDRESS, "0.0.0.0", server, "pods", VM_POD_SUBNET)
+        node = Node(self.name, VM_ADDRESS, "0.0.0.0", server, "pods", VM_POD_SUBNET, own_disk=True)
         lay_over(self.folder / "files", node, kubeconfig, self._tools)
         _apart(self.folder, str(_PRELOAD), str(self._debian), PAUSE_IMAGE, *images)
         script = """
             mount -t overlay overlay -o "lowerdir=$1,upperdir=files,workdir=overlay" root
             mount --bind containerd root/var/lib/containerd
             truncate --size="$2" disk
-            mke2fs -q -t ext4 -d root disk
+            mke2fs -q -t ext4 -m 0 -d root disk
         """
         _apart(self.folder, "sh", "-euc", script, "sh", str(self._debian), f"{_DISK_GIB}G")
 
-    def power_on(self, kernel: str, kernel_options: Sequence[str] = ()) -> None:
+    def power_on(self, kernel: str, *, secure: bool = False) -> None:
         """Boot `kernel`, one of `kernels`, and wait until the guest agent answers; the node may take longer.
 
-        `kernel_options` are added to the kernel's command line, such as `module.sig_enforce=1`.
-        Raises VirtualMachineError.
+        `secure`: by firmware with Secure Boot on (`tools.real.secure_boot`). Raises VirtualMachineError.
         """
+        image = self._debian / f"boot/vmlinuz-{kernel}"
+        firmware: list[str | Path] = []
+        if secure:
+            image, firmware = secure_boot.signed(image, self.folder), secure_boot.hardware(self.folder)
         with (self.folder / "qemu.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [*self._hardware(), *self._boot(kernel, kernel_options)],
+                [*self._hardware(), *firmware, *self._boot(kernel, image)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        self.booted = (kernel, *kernel_options)
+        self.booted, self.secure = kernel, secure
         deadline = time.monotonic() + _BOOT_WITHIN_SECONDS
         while not self.agent.is_up():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -87,7 +92,7 @@ class VirtualMachine:
             self._process.kill()
             self._process.wait()
             self._process = None
-            self.booted = ()
+            self.booted = ""
 
     def shut_down(self) -> None:
         """Write everything to the disk, then power off; pods are not asked, as in any reboot by hand."""
@@ -130,10 +135,9 @@ class VirtualMachine:
             *("-serial", f"file:{self.folder}/console.log"),
         ]
 
-    def _boot(self, kernel: str, options: Sequence[str]) -> list[str | Path]:
-        line = " ".join([*_KERNEL_OPTIONS, *options])
-        boot = self._debian / "boot"
-        return ["-kernel", boot / f"vmlinuz-{kernel}", "-initrd", boot / f"initrd.img-{kernel}", "-append", line]
+    def _boot(self, kernel: str, image: Path) -> list[str | Path]:
+        initrd = self._debian / f"boot/initrd.img-{kernel}"
+        return ["-kernel", image, "-initrd", initrd, "-append", " ".join(_KERNEL_OPTIONS)]
 
     def _words(self) -> str:
         logs = (self.folder / "qemu.log", self.folder / "console.log")

@@ -1,0 +1,56 @@
+"""Guards against real nodes that start without root, disturb a run that goes on, or stay behind when one was killed.
+
+What they do once they run is for `make test-node`.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from tools.real import leftovers, site
+from tools.real.packages import RealNodesError, require_root
+
+
+@pytest.fixture
+def lock(monkeypatch, tmp_path):
+    """The file by which runs on this machine know of each other."""
+    monkeypatch.setattr(site, "_LOCK", tmp_path / "lock")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    return tmp_path / "lock"
+
+
+@pytest.fixture
+def removed(monkeypatch):
+    """The folders of which what is left is removed."""
+    folders = []
+    monkeypatch.setattr(leftovers, "remove", lambda folder, tools: folders.append(folder))
+    return folders
+
+
+def test_without_root_it_says_who_must_run_it(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(RealNodesError, match=r"need root.*sudo"):
+        require_root()
+
+
+def test_where_none_ever_ran_there_is_nothing_to_remove(monkeypatch, lock, removed, tmp_path):
+    monkeypatch.setattr(site, "FOLDER", tmp_path / "none")
+    site.remove_leftovers(tools=None)
+    assert not removed
+
+
+def test_what_is_left_of_another_checkout_is_removed_too(lock, removed):
+    lock.write_text("/another/checkout/.kmm/real")
+    site.remove_leftovers(tools=None)
+    assert set(removed) == {site.FOLDER, Path("/another/checkout/.kmm/real")}
+    assert not lock.read_text()
+
+
+def test_a_run_that_goes_on_is_left_alone(lock, removed):
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(RealNodesError, match="Another run"):
+            site.remove_leftovers(tools=None)
+    assert not removed
