@@ -207,7 +207,7 @@ def _outcome(
         words = f"the node runs kernel {node.kernel_version} now: run `pulumi up` again"
         return Outcome(name, State.BLOCKED, words)
     if pod is None:
-        blocked = node is not None and untolerated_taint(node, tolerations) is not None
+        blocked = node is not None and (node.unschedulable or keeps_daemon_sets_off(node, tolerations))
         words = _why_no_pods(node, tolerations) if blocked else _no_pod_words(former)
         return Outcome(name, State.BLOCKED if blocked else State.WAITING, words)
     if pod.ready:

@@ -210,7 +210,9 @@ class TestOutcomes:
             (node("a", taints=["gpu:NoSchedule"]), replace(READY, ready=False), State.WAITING),
             (node("a", cordoned=True), replace(READY, ready=False, waiting="CrashLoopBackOff"), State.BLOCKED),
             (node("a", cordoned=True), READY, State.READY),
+            (node("a", cordoned=True), None, State.BLOCKED),
             (node("a", taints=["slow:PreferNoSchedule"]), None, State.WAITING),
+            (node("a", taints=["node.kubernetes.io/disk-pressure:NoSchedule"]), None, State.WAITING),
         ],
         ids=[
             "lost",
@@ -220,7 +222,9 @@ class TestOutcomes:
             "tainted with a pod that starts",
             "cordoned with a pod that fails",
             "cordoned with a ready pod",
+            "cordoned without a pod",
             "a taint that keeps nothing off",
+            "a taint that every DaemonSet tolerates",
         ],
     )
     def test_nodes_that_take_no_pods_now_are_not_waited_for(self, on, pod, state):
