@@ -106,6 +106,7 @@ def sample(samples, site, virtual_machine):
     """Modules of the sample, none yet: what an earlier test deployed may be there still, on whatever kernel runs."""
     if virtual_machine.secure or not virtual_machine.booted:
         site.boot(virtual_machine, virtual_machine.kernels[0])
+    samples.stack.cancel()  # what a test that failed may have killed
     samples.clear()
     samples.begin()
     return samples

@@ -115,12 +115,12 @@ def test_what_unloading_needs_stays_until_it_is_done_and_then_nothing_is_left(lo
     loaded.write_idle()
     with running(loaded.stack, *command) as run:
         with loaded.open_device():  # so that the preStop hook tries for some seconds
-            eventually(lambda: all("deletionTimestamp" in pod["metadata"] for pod in loaded.deployment.pods()))
+            eventually(lambda: ["deletionTimestamp" in pod["metadata"] for pod in loaded.deployment.pods()] == [True])
             time.sleep(5)
             assert loaded.loaded()
             assert KERNEL_LABEL in loaded.labels()
             assert loaded.firmware() == {"kmm_sample.bin", "of-another"}
-            assert loaded.deployment.daemon_sets()
+            assert loaded.deployment.pods()
         finish(run, within=120)
     assert loaded.kernel_words() == ["unloaded"]
     assert not loaded.failed_hooks()
