@@ -56,18 +56,18 @@ class Cluster:
         tools: Toolset,
         *,
         certificate_names: Sequence[str] = (),
-        options: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, Mapping[str, str]] | None = None,
         kwok_documents: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """`certificate_names` are more names for the API server, `options` more of kwokctl's.
+        """`certificate_names` are more names for the API server, `kwok_documents` more kwok configuration.
 
-        `kwok_documents`: more kwok configuration.
+        `arguments`: more of the components' command line options, by component.
         """
         self.folder = folder.absolute()
         self.kubeconfig = self.folder / "kubeconfig"
         self._tools = tools
         self._certificate_names = list(certificate_names)
-        self._options = options or {}
+        self._arguments = arguments or {}
         self._kwok_documents = list(kwok_documents)
 
     @cached_property
@@ -155,7 +155,6 @@ class Cluster:
                 "kubeSchedulerBinary": str(binary("kube-scheduler")),
                 "kwokControllerBinary": str(binary("kwok")),
                 "kubeApiserverCertSANs": self._certificate_names,
-                **self._options,
             },
             "componentsPatches": [
                 _arguments(
@@ -166,6 +165,7 @@ class Cluster:
                 _arguments("kube-apiserver", {"disable-admission-plugins": "TaintNodesByCondition"}),
                 # For logs of real nodes, whose names no DNS knows.
                 _arguments("kube-apiserver", {"kubelet-preferred-address-types": "InternalIP"}),
+                *(_arguments(component, values) for component, values in self._arguments.items()),
             ],
         }
 

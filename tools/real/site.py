@@ -27,7 +27,9 @@ FOLDER: Final = CHECKOUT / ".kmm/real"
 CLUSTER_FOLDER: Final = FOLDER / "cluster"
 AGENT: Final = FOLDER / "vm/agent.sock"
 _LOCK: Final = Path("/run/kmm-real-nodes.lock")
-_LOST_AFTER_SECONDS: Final = 40  # as Kubernetes itself; kwok lets a node be silent for minutes
+# As Kubernetes itself; kwok lets a node be silent for minutes.
+_LOST_AFTER: Final = {"node-monitor-period": "5s", "node-monitor-grace-period": "40s"}
+_UNREACHABLE: Final = "node.kubernetes.io/unreachable"
 _READY_WITHIN_SECONDS: Final = 180
 _ON_THE_DISK: Final = (images.DEBIAN_IMAGE, images.DEVICE_PLUGIN_IMAGE)
 
@@ -38,8 +40,8 @@ class Site:
     def __init__(self, tools: Toolset) -> None:
         """`tools` are all tools, the kubelet among them."""
         self._tools = tools
-        options = {"nodeLeaseDurationSeconds": _LOST_AFTER_SECONDS}
-        self.cluster = Cluster(CLUSTER_FOLDER, tools, certificate_names=[HOST_SEEN_FROM_VM], options=options)
+        arguments = {"kube-controller-manager": _LOST_AFTER}
+        self.cluster = Cluster(CLUSTER_FOLDER, tools, certificate_names=[HOST_SEEN_FROM_VM], arguments=arguments)
         self.registry = Registry(FOLDER / "registry", tools, {"http": {"addr": REGISTRY}})
 
     def start(self) -> None:
@@ -107,15 +109,17 @@ class Site:
 
     def _is_ready(self, node: str, boot_id: str) -> bool:
         try:
-            status = self.cluster.api.request("GET", f"/api/v1/nodes/{node}")["status"]
+            found = self.cluster.api.request("GET", f"/api/v1/nodes/{node}")
         except ApiError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return False
             raise
+        status, taints = found["status"], found["spec"].get("taints", [])
         ready = any(
             condition["type"] == "Ready" and condition["status"] == "True" for condition in status["conditions"]
         )
-        return ready and boot_id in ("", status["nodeInfo"]["bootID"])
+        awaited = any(taint["key"] == _UNREACHABLE for taint in taints)  # goes some seconds after the node is back
+        return ready and not awaited and boot_id in ("", status["nodeInfo"]["bootID"])
 
 
 def remove_leftovers(tools: Toolset) -> None:
