@@ -15,7 +15,7 @@ from kmm.names import (
     ROLE_MODULE_LOADER,
     ready_label,
 )
-from kmm.nodes import CORDON, Node, selected, untolerated_taint
+from kmm.nodes import CORDON, Node, refusing_taint, selected
 from kmm.plan import Images, KernelPlan, make_plan
 from kmm.rollout import Outcome, State, Workload, device_plugin_workload, outcomes
 from kmm.status import planned_loader
@@ -143,7 +143,7 @@ class _Case:
         return Step("selector", Verdict.FAILED, f"the node lacks {_pairs(missing)}{has}", f"to select it: {command}")
 
     def _taints(self) -> Step:
-        taint = untolerated_taint(self.node, self.module.spec.tolerations)
+        taint = refusing_taint(self.node, self.module.spec.tolerations)
         what = "cordoned" if taint == CORDON else f"tainted {taint}"
         if taint is None:
             return Step("taints", Verdict.PASSED, "none keeps the Module off")
@@ -164,7 +164,7 @@ class _Case:
     def _is_usable(self) -> bool:
         """Whether neither selector nor taints keep the Module off."""
         wanted = dict(self.module.spec.selector) | version_selector(self.module)
-        return selected(self.node, wanted) and untolerated_taint(self.node, self.module.spec.tolerations) is None
+        return selected(self.node, wanted) and refusing_taint(self.node, self.module.spec.tolerations) is None
 
     def _mappings(self) -> Iterator[Step]:
         kernel = trim_kernel_version(self.node.kernel_version)

@@ -11,17 +11,19 @@ from typing import Final, Protocol
 from kmm.names import KERNEL_LABEL
 
 _BLOCKING_EFFECTS: Final = frozenset({"NoSchedule", "NoExecute"})
-# The pods of every DaemonSet tolerate these (Kubernetes, AddOrUpdateDaemonPodTolerations).
-_DAEMON_SETS_TOLERATE: Final = frozenset(
+_PRESSURE: Final = frozenset(
     {
-        ("node.kubernetes.io/not-ready", "NoExecute"),
-        ("node.kubernetes.io/unreachable", "NoExecute"),
         ("node.kubernetes.io/disk-pressure", "NoSchedule"),
         ("node.kubernetes.io/memory-pressure", "NoSchedule"),
         ("node.kubernetes.io/pid-pressure", "NoSchedule"),
-        ("node.kubernetes.io/unschedulable", "NoSchedule"),
     }
 )
+# The pods of every DaemonSet tolerate these (Kubernetes, AddOrUpdateDaemonPodTolerations).
+_DAEMON_SETS_TOLERATE: Final = _PRESSURE | {
+    ("node.kubernetes.io/not-ready", "NoExecute"),
+    ("node.kubernetes.io/unreachable", "NoExecute"),
+    ("node.kubernetes.io/unschedulable", "NoSchedule"),
+}
 # The control plane puts these on a node whose kubelet does not report.
 LOST: Final = frozenset({"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"})
 
@@ -113,6 +115,15 @@ def untolerated_taint(node: Node, tolerations: Iterable[Toleration]) -> Taint | 
     Kubernetes' rule (core/v1 helper `ToleratesTaint`); `PreferNoSchedule` keeps nothing off.
     """
     return next(_untolerated(node, tolerations), None)
+
+
+def refusing_taint(node: Node, tolerations: Iterable[Toleration]) -> Taint | None:
+    """The first taint (a cordon counts) for which a Module with these tolerations does not use the node, or `None`.
+
+    Not one that says what the node runs short of: that comes and goes, and the pods of Modules, which are critical,
+    start in spite of it (kubelet, eviction manager).
+    """
+    return next((one for one in _untolerated(node, tolerations) if (one.key, one.effect) not in _PRESSURE), None)
 
 
 def keeps_daemon_sets_off(node: Node, tolerations: Iterable[Toleration]) -> bool:

@@ -14,7 +14,7 @@ from kmm.errors import PlanError
 from kmm.kernel import trim_kernel_version
 from kmm.mapping import ResolvedKernel, resolve, version_selector
 from kmm.names import FUTURE_KERNELS_ANNOTATION
-from kmm.nodes import Node, selected, untolerated_taint
+from kmm.nodes import Node, refusing_taint, selected
 from kmm.used_nodes import LiveLoaders, UsedNodes, used_nodes
 
 _NOTHING_LIVE: Final = LiveLoaders()
@@ -105,7 +105,7 @@ def make_plan(
     """
     by_name = sorted(nodes, key=lambda node: node.name)
     kernels = _group_by_kernel(node for node in by_name if node.kernel_version)
-    guarded = frozenset(node.name for node in by_name if untolerated_taint(node, ()) is not None)
+    guarded = frozenset(node.name for node in by_name if refusing_taint(node, ()) is not None)
     future_kernels = tuple(future_kernels)
     ordered = sorted(modules, key=lambda module: (module.metadata.namespace, module.metadata.name))
     uses = [used_nodes(module, kernels, guarded, live) for module in ordered]

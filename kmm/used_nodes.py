@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from kmm.definition import Module
 from kmm.kernel import kernel_label_value, trim_kernel_version
 from kmm.names import KERNEL_LABEL, label_value, ready_label, version_label
-from kmm.nodes import CORDON, Node, selected, takes_daemon_sets, untolerated_taint
+from kmm.nodes import CORDON, Node, refusing_taint, selected, takes_daemon_sets
 from kmm.workloads import DaemonSet, Pod
 
 
@@ -54,10 +54,10 @@ def live_loaders(daemon_sets: Iterable[DaemonSet], pods: Iterable[Pod]) -> LiveL
 
 def pods_needed(modules: Iterable[Module], nodes: Iterable[Node]) -> bool:
     """Whether it takes a list of loader pods to tell if a taint keeps a Module off a node, or came after it."""
-    doubtful = [node for node in nodes if untolerated_taint(node, ()) is not None and is_labelled(node)]
+    doubtful = [node for node in nodes if refusing_taint(node, ()) is not None and is_labelled(node)]
     return any(
         selected(node, module.spec.selector)
-        and untolerated_taint(node, module.spec.tolerations) is not None
+        and refusing_taint(node, module.spec.tolerations) is not None
         and not _was_ready(module, node)
         for module in modules
         for node in doubtful
@@ -113,7 +113,7 @@ def _refused_for_taints(
     module: Module, kernel: str, nodes: Sequence[Node], guarded: frozenset[str], live: LiveLoaders
 ) -> dict[str, str]:
     tolerations = module.spec.tolerations
-    tainted = [node for node in nodes if node.name in guarded and untolerated_taint(node, tolerations) is not None]
+    tainted = [node for node in nodes if node.name in guarded and refusing_taint(node, tolerations) is not None]
     has_loader = len(tainted) < len(nodes) or live.release(module, kernel) is not None
 
     def stays(node: Node) -> bool:
@@ -128,7 +128,7 @@ def _refused_for_taints(
 
 
 def _taint_words(node: Node, module: Module) -> str:
-    taint = untolerated_taint(node, module.spec.tolerations)
+    taint = refusing_taint(node, module.spec.tolerations)
     return "unschedulable: the node is cordoned" if taint == CORDON else f"taint {taint} is not tolerated"
 
 

@@ -113,6 +113,18 @@ def test_a_daemon_set_s_pods_come_to_a_labelled_node_in_spite_of(hindrance, come
     assert used(plan_one(module(), nodes[:1], running)) == ({"a"} if comes else set())
 
 
+@pytest.mark.parametrize("lacking", ["disk", "memory", "pid"])
+def test_a_node_that_runs_short_of_something_is_used_as_any_other(lacking):
+    """The pods of Modules start there in spite of it."""
+    short = [
+        node("a", labels=labels, taints=[f"node.kubernetes.io/{lacking}-pressure:NoSchedule"])
+        for labels in ({}, LABELLED)
+    ]
+    for one in short:
+        assert used(plan_one(module(), [one])) == {"a"}
+    assert not pods_needed([module()], short)
+
+
 def test_a_tainted_node_of_another_kernel_is_not_where_the_pod_was():
     plan = plan_one(module(), [node("a", OTHER, labels=LABELLED | READY, taints=[TAINT])], POD)
     assert used(plan) == set()

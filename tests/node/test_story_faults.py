@@ -15,6 +15,7 @@ def loaded(sample):
     """The sample, loaded."""
     sample.write()
     sample.up()
+    assert sample.loaded()
     sample.begin()
     return sample
 
@@ -27,7 +28,7 @@ def full_disk(machine):
     try:
         yield
     finally:
-        machine.run("rm /filler")
+        machine.run("rm --force /filler")
 
 
 def changed_once(sample):
