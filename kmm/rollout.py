@@ -21,7 +21,7 @@ from kmm.names import (
     device_plugin_ready_label,
     ready_label,
 )
-from kmm.nodes import LOST, LabelChange, Node, Toleration, keeps_daemon_sets_off, lost, untolerated_taint
+from kmm.nodes import LOST, LabelChange, Node, Toleration, keeps_daemon_sets_off, lost, refusing_taint
 from kmm.plan import KernelPlan
 from kmm.workloads import CANNOT_START, DaemonSet, Pod
 
@@ -201,18 +201,18 @@ def _outcome(
     name: str, pod: Pod | None, node: Node | None, daemon_set: DaemonSet | None, former: Pod | None
 ) -> Outcome:
     tolerations = daemon_set.tolerations if daemon_set else ()
-    if lost(node):
+    if node is None or lost(node):
         return _left_out(name, node)
-    if node is not None and daemon_set is not None and not _runs_kernel(node, daemon_set):
+    if daemon_set is not None and not _runs_kernel(node, daemon_set):
         words = f"the node runs kernel {node.kernel_version} now: run `pulumi up` again"
         return Outcome(name, State.BLOCKED, words)
+    refused = refusing_taint(node, tolerations) is not None
     if pod is None:
-        blocked = node is not None and (node.unschedulable or keeps_daemon_sets_off(node, tolerations))
-        words = _why_no_pods(node, tolerations) if blocked else _no_pod_words(former)
-        return Outcome(name, State.BLOCKED if blocked else State.WAITING, words)
+        words = _why_no_pods(node, tolerations) if refused else _no_pod_words(former)
+        return Outcome(name, State.BLOCKED if refused else State.WAITING, words)
     if pod.ready:
         return Outcome(name, State.READY)
-    if node is not None and node.unschedulable:
+    if refused and node.unschedulable:
         return Outcome(name, State.BLOCKED, _why_no_pods(node, tolerations), pod.name)
     crashing = pod.waiting == "CrashLoopBackOff" and pod.restarts < _RESTARTS
     stuck = pod.phase == "Failed" or (pod.waiting in CANNOT_START and not crashing)
@@ -237,7 +237,7 @@ def _left_out(name: str, node: Node | None) -> Outcome:
 def _why_no_pods(node: Node | None, tolerations: Sequence[Toleration]) -> str:
     if node is None:
         return "the node is gone"
-    taint = next((taint for taint in node.effective_taints if taint.key in LOST), untolerated_taint(node, tolerations))
+    taint = next((taint for taint in node.effective_taints if taint.key in LOST), refusing_taint(node, tolerations))
     return f"the node takes no pods now: taint {taint}"
 
 

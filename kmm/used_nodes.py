@@ -82,7 +82,7 @@ class UsedNodes:
 def used_nodes(
     module: Module, kernels: Mapping[str, Sequence[Node]], guarded: frozenset[str], live: LiveLoaders
 ) -> UsedNodes:
-    """The choice among `kernels`, all nodes by kernel; `guarded` are the names of those with any taint or cordon."""
+    """The choice among `kernels`, all nodes by kernel; a taint or cordon may keep it off those named in `guarded`."""
     selector = module.spec.selector
     used: dict[str, list[Node]] = {}
     releases: dict[str, str] = {}

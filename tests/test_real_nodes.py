@@ -18,6 +18,7 @@ def lock(monkeypatch, tmp_path):
     """The file by which runs on this machine know of each other."""
     monkeypatch.setattr(site, "_LOCK", tmp_path / "lock")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("PATH", os.environ["PATH"])
     return tmp_path / "lock"
 
 
@@ -35,10 +36,11 @@ def test_without_root_it_says_who_must_run_it(monkeypatch):
         require_root()
 
 
-def test_where_none_ever_ran_there_is_nothing_to_remove(monkeypatch, lock, removed, tmp_path):
+def test_where_none_ever_ran_nothing_is_left(monkeypatch, lock, tmp_path):
     monkeypatch.setattr(site, "FOLDER", tmp_path / "none")
-    site.remove_leftovers(tools=None)
-    assert not removed
+    assert not site.anything_left()
+    lock.write_text("/another/checkout/.kmm/real")
+    assert site.anything_left()
 
 
 def test_what_is_left_of_another_checkout_is_removed_too(lock, removed):
@@ -46,6 +48,17 @@ def test_what_is_left_of_another_checkout_is_removed_too(lock, removed):
     site.remove_leftovers(tools=None)
     assert set(removed) == {site.FOLDER, Path("/another/checkout/.kmm/real")}
     assert not lock.read_text()
+
+
+def test_nodes_of_another_checkout_that_run_are_left_alone_and_whoever_wants_to_end_them_is_told_how(
+    lock, removed, monkeypatch, tmp_path
+):
+    lock.write_text(str(tmp_path))
+    monkeypatch.setattr(leftovers, "alive", lambda folder: folder == tmp_path)
+    with pytest.raises(RealNodesError, match=rf"cd {tmp_path.parent.parent} && sudo .*tools.real down"):
+        site.remove_leftovers(tools=None)
+    assert not removed
+    assert lock.read_text()
 
 
 def test_a_run_that_goes_on_is_left_alone(lock, removed):

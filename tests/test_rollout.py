@@ -212,7 +212,6 @@ class TestOutcomes:
             (node("a", cordoned=True), READY, State.READY),
             (node("a", cordoned=True), None, State.BLOCKED),
             (node("a", taints=["slow:PreferNoSchedule"]), None, State.WAITING),
-            (node("a", taints=["node.kubernetes.io/disk-pressure:NoSchedule"]), None, State.WAITING),
         ],
         ids=[
             "lost",
@@ -224,7 +223,6 @@ class TestOutcomes:
             "cordoned with a ready pod",
             "cordoned without a pod",
             "a taint that keeps nothing off",
-            "a taint that every DaemonSet tolerates",
         ],
     )
     def test_nodes_that_take_no_pods_now_are_not_waited_for(self, on, pod, state):

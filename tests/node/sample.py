@@ -184,13 +184,14 @@ class Sample:
 
     def allocatable(self) -> dict[str, str]:
         """What the node offers."""
-        allocatable: dict[str, str] = self._node_status()["allocatable"]
+        allocatable: dict[str, str] = self._node()["status"]["allocatable"]
         return allocatable
 
-    def disk_pressure(self) -> bool:
-        """Tell whether the node's kubelet says that its disk is too full."""
-        conditions = self._node_status()["conditions"]
-        return any(one["type"] == "DiskPressure" and one["status"] == "True" for one in conditions)
+    def is_short_of_disk(self) -> bool:
+        """Tell whether the node has the taint of one whose disk is too full."""
+        return any(
+            taint["key"] == "node.kubernetes.io/disk-pressure" for taint in self._node()["spec"].get("taints", [])
+        )
 
     def tags(self) -> set[str]:
         """The tags in the repository of the Modules' image."""
@@ -205,9 +206,9 @@ class Sample:
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
-    def _node_status(self) -> Object:
-        status: Object = self.deployment.api.request("GET", f"/api/v1/nodes/{VIRTUAL_MACHINE}")["status"]
-        return status
+    def _node(self) -> Object:
+        node: Object = self.deployment.api.request("GET", f"/api/v1/nodes/{VIRTUAL_MACHINE}")
+        return node
 
     def _failed_hooks(self) -> list[Object]:
         path = f"/api/v1/namespaces/{self.deployment.namespace}/events?fieldSelector=reason%3DFailedPreStopHook"

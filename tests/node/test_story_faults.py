@@ -24,8 +24,8 @@ def loaded(sample):
 def full_disk(machine):
     """A disk with no room for an image."""
     free = "df --output=avail --block-size=1K / | tail -n 1"
-    machine.run(f"fallocate --length=$(($({free}) - 300))K /filler")
     try:
+        machine.run(f"fallocate --length=$(($({free}) - 300))K /filler")
         yield
     finally:
         machine.run("rm --force /filler")
@@ -51,7 +51,7 @@ def test_without_its_registry_an_up_stops_before_it_changes_anything(loaded, sit
 
 def test_a_full_disk_unloads_nothing_and_holds_up_no_change(loaded):
     with full_disk(loaded.machine):
-        eventually(loaded.disk_pressure, 120)
+        eventually(loaded.is_short_of_disk, 120)
         loaded.up()
         assert loaded.kernel_words() == []
         assert loaded.greeting() == "hello"
@@ -59,6 +59,7 @@ def test_a_full_disk_unloads_nothing_and_holds_up_no_change(loaded):
         loaded.write(greeting="changed")
         loaded.up()
         assert changed_once(loaded)
+        assert loaded.is_short_of_disk()
 
 
 def test_a_kubelet_that_starts_again_during_the_rollout_delays_it_and_no_more(loaded):

@@ -12,7 +12,6 @@ from tools.real.packages import RealNodesError
 from tools.real.site import wait_until
 
 _KINDS = {
-    "ConfigMap": ("v1", "/api/v1/namespaces/{}/configmaps"),
     "DaemonSet": ("apps/v1", "/apis/apps/v1/namespaces/{}/daemonsets"),
     "Job": ("batch/v1", "/apis/batch/v1/namespaces/{}/jobs"),
     "Pod": ("v1", "/api/v1/namespaces/{}/pods"),

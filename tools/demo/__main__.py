@@ -2,7 +2,6 @@
 
 import argparse
 import fcntl
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,18 +16,23 @@ from tools.demo.parts import Demo
 from tools.demo.real_parts import workplace
 from tools.demo.story import tear_down, tell
 from tools.demo.without_engine import tell_without_engine
+from tools.real import site
 from tools.real.packages import RealNodesError, require_root
-from tools.real.site import CLUSTER_FOLDER, Site, remove_leftovers
+from tools.real.site import Site, remove_leftovers
 from tools.registry import RegistryStartError
 
 FOLDER = CHECKOUT / ".kmm/demo"
-REAL_FOLDER = CHECKOUT / ".kmm/demo-real"
+REAL_FOLDER = site.FOLDER / "demo"  # goes with its nodes
 
 
 class _BusyError(Exception):
     """Another demo runs in this checkout."""
 
 
+_START_AFRESH = "To start afresh: make demo-down demo"
+_END_REAL_NODES = "To end real nodes as they are: sudo .venv/bin/python -m tools.real down"
+_GOES_ON = "`make demo` goes on, `make demo-down` ends it."
+_REAL_GOES_ON = "`sudo make demo REAL=1` begins anew, `sudo make demo-down` ends it."
 _ERRORS = (BootstrapError, EmbeddedClusterError, EngineError, RealNodesError, RegistryStartError, _BusyError)
 
 
@@ -38,17 +42,20 @@ def main() -> int:
     parser.add_argument("command", choices=["up", "down"])
     parser.add_argument("--real", action="store_true", help="up: on a kubelet and a virtual machine, as root")
     arguments = parser.parse_args()
-    demo = "demo REAL=1" if arguments.real else "demo"
+    real = arguments.real or (arguments.command == "down" and REAL_FOLDER.exists())
     try:
         with _alone():
             if arguments.command == "down":
                 return _down()
             return _up_on_real_nodes() if arguments.real else _up()
     except _ERRORS as error:
-        print(f"{error}\nTo start afresh: make demo-down {demo}", file=sys.stderr)
+        print(f"{error}\n{_END_REAL_NODES if real else _START_AFRESH}", file=sys.stderr)
+        return 1
+    except PermissionError as error:
+        print(f"{error}: perhaps it is root's. Run the same command with sudo.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nInterrupted. `make {demo}` goes on, `make demo-down` ends it.", file=sys.stderr)
+        print(f"\nInterrupted. {_REAL_GOES_ON if real else _GOES_ON}", file=sys.stderr)
         return 130
 
 
@@ -66,14 +73,12 @@ def _up_on_real_nodes() -> int:
     require_root()
     console = _console()
     tools = ensure(tuple(PINS))
-    shutil.rmtree(REAL_FOLDER, ignore_errors=True)
-    REAL_FOLDER.mkdir(parents=True)
-    site = Site(tools)
+    nodes = Site(tools)
     with console.status("Starting the control plane, a kubelet and a virtual machine: 2 minutes, 6 the first time"):
-        site.start()
-        site.start_kubelet_node()
-        machine = site.start_virtual_machine()
-    real_story.tell(site, machine, workplace(REAL_FOLDER, tools, site.cluster), console)
+        nodes.start()
+        nodes.start_kubelet_node()
+        machine = nodes.start_virtual_machine()
+    real_story.tell(nodes, machine, workplace(REAL_FOLDER, tools, nodes.cluster), console)
     return 0
 
 
@@ -82,14 +87,14 @@ def _down() -> int:
     if not (FOLDER.exists() or REAL_FOLDER.exists()):
         print("No demo is there.")
         return 0
+    if REAL_FOLDER.exists():
+        require_root()
     tools = ensure()
     if FOLDER.exists():
         tear_down(Demo(FOLDER, tools), console)
     if REAL_FOLDER.exists():
-        require_root()
-        real_story.tear_down(workplace(REAL_FOLDER, tools, Cluster(CLUSTER_FOLDER, tools)), console)
+        real_story.tear_down(workplace(REAL_FOLDER, tools, Cluster(site.CLUSTER_FOLDER, tools)), console)
         remove_leftovers(tools)
-        shutil.rmtree(REAL_FOLDER)
         console.print("The demo on real nodes is gone: modules, stack, nodes, cluster, registry and their files.")
     return 0
 

@@ -45,19 +45,21 @@ class Engine:
 
     def prepare(self, modules: Path) -> None:
         """Create the stack unless it is there, and write its settings: those of `stacks/`, with these Modules."""
-        if not self.exists():
+        if self.exists():
+            self.cancel()
+        else:
             # In a folder of its own: the CLI writes the stack's salt beside the project it finds.
             project = yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text())["name"]
             (self._folder / "Pulumi.yaml").write_text(json.dumps({"name": project, "runtime": "python"}))
             self._output("stack", "init", self._stack, folder=self._folder)
-        else:
-            self._output(
-                "cancel", "--yes", self._stack
-            )  # what a killed run left locked; no other runs in this checkout
         given = yaml.safe_load((CHECKOUT / "stacks" / self._settings.name).read_text())["config"]
         settings = given | {"kmm:modules": [str(modules)]}
         salt = yaml.safe_load(self._settings.read_text())["encryptionsalt"]
         self._settings.write_text(json.dumps({"encryptionsalt": salt, "config": settings}, indent=2))
+
+    def cancel(self) -> None:
+        """Unlock what a killed run left locked; no other runs in this checkout."""
+        self._output("cancel", "--yes", self._stack)
 
     def forget(self) -> None:
         """Remove the state, which is of no use without its cluster."""

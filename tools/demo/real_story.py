@@ -14,6 +14,8 @@ from tools.real.virtual_machine import VIRTUAL_MACHINE, VirtualMachine
 
 _UP: Final = ("up", "--yes", "--skip-preview")
 _FILE: Final = "$(find /run/containerd/ -path '*/opt/lib/modules/*/kmm_sample.ko' | head -n 1)"
+_LISTED: Final = "lsmod | grep kmm_sample || echo no kmm_sample here"
+_LOG: Final = "dmesg | grep '] kmm_sample:'"
 _GREETING, _NEXT_GREETING = "greeting=hello", "greeting=good evening"
 
 
@@ -25,7 +27,7 @@ def tell(site: Site, machine: VirtualMachine, place: Workplace, console: Console
         f"Two real nodes have joined an embedded control plane: {KUBELET_NODE}, a kubelet on this machine, which "
         f"builds, and\n{VIRTUAL_MACHINE}, with Debian's kernel {kernel}. That kernel has none of our modules:\n"
     )
-    _ask(machine.agent, console, "lsmod | grep kmm_sample || echo no kmm_sample here")
+    _ask(machine.agent, console, _LISTED)
     _heading(
         console, "One `up`: a Job compiles the modules for that kernel, another signs them, a DaemonSet loads them."
     )
@@ -33,36 +35,33 @@ def tell(site: Site, machine: VirtualMachine, place: Workplace, console: Console
     _ask(
         machine.agent,
         console,
-        "lsmod | grep kmm_sample",
+        _LISTED,
         "cat /dev/kmm_sample; echo",
         f"modinfo -F signer {_FILE}",
-        "dmesg | grep '] kmm_sample:'",
+        _LOG,
     )
     _heading(console, f"The Module's parameter becomes `{_NEXT_GREETING}`: the module is unloaded, then loaded, once.")
     _change_greeting(place)
     place.engine.run(console, *_UP)
-    _ask(machine.agent, console, "cat /dev/kmm_sample; echo", "dmesg | grep '] kmm_sample:' | tail -n 3")
+    _ask(machine.agent, console, "cat /dev/kmm_sample; echo", f"{_LOG} | tail -n 3")
     _heading(console, f"{VIRTUAL_MACHINE} boots another kernel, {next_kernel}: nothing there is loaded.")
     with console.status("It takes a minute"):
         site.boot(machine, next_kernel)
-    _ask(machine.agent, console, "uname -r", "lsmod | grep kmm_sample || echo no kmm_sample here")
+    _ask(machine.agent, console, "uname -r", _LISTED)
     _heading(console, "The next `up` sees that, builds and signs for it, and drops the loader of the old kernel.")
     place.engine.run(console, *_UP)
-    _ask(machine.agent, console, "lsmod | grep kmm_sample", "dmesg | grep '] kmm_sample:'")
+    _ask(machine.agent, console, _LISTED, _LOG)
     _say_what_next(place, console)
 
 
 def tear_down(place: Workplace, console: Console) -> None:
-    """Destroy the stack, which unloads the modules, and let the kernel say so."""
-    if not (place.cluster.is_ready() and place.engine.exists()):
+    """Destroy the stack, which unloads the modules, and let the kernel say so; without that kernel there is no need."""
+    agent = GuestAgent(AGENT)
+    if not (place.cluster.is_ready() and place.engine.exists() and agent.is_up()):
         return
+    place.engine.cancel()
     place.engine.run(console, "destroy", "--yes", "--skip-preview")
-    _ask(
-        GuestAgent(AGENT),
-        console,
-        "lsmod | grep kmm_sample || echo no kmm_sample here",
-        "dmesg | grep '] kmm_sample:' | tail -n 1",
-    )
+    _ask(agent, console, _LISTED, f"{_LOG} | tail -n 1")
 
 
 def _ask(agent: GuestAgent, console: Console, *commands: str) -> None:
@@ -83,14 +82,14 @@ def _change_greeting(place: Workplace) -> None:
 
 
 def _say_what_next(place: Workplace, console: Console) -> None:
-    run = place.runner.relative_to(CHECKOUT)
+    run = f"sudo {place.runner.relative_to(CHECKOUT)}"
     modules = place.modules.relative_to(CHECKOUT)
     console.print("Try next:", style="bold")
     for command, meaning in (
         (f"{run} kubectl get pods -A -o wide", "look around"),
         (f"{run} kubectl exec -n drivers daemonset/NAME -- lsmod", "ask the kernel yourself"),
         (f"{run} python -m kmm explain kmm-sample --modules {modules}", "why the module is where it is"),
-        (f"edit {modules}/kmm-sample.yaml && {run} pulumi up", "change it"),
-        ("make demo-down", "destroy the stack, unload the modules, end everything"),
+        (f"sudoedit {modules}/kmm-sample.yaml && {run} pulumi up", "change it"),
+        ("sudo make demo-down", "destroy the stack, unload the modules, end everything"),
     ):
         console.print(f"  {command:<84} [dim]{meaning}[/]")

@@ -5,8 +5,8 @@ import sys
 
 from tools.bootstrap import BootstrapError, ensure
 from tools.cluster import CLUSTER_TOOLS
-from tools.real.packages import RealNodesError
-from tools.real.site import remove_leftovers
+from tools.real.packages import RealNodesError, require_root
+from tools.real.site import anything_left, remove_leftovers
 
 
 def main() -> int:
@@ -15,7 +15,9 @@ def main() -> int:
     parser.add_argument("command", choices=["down"], help="remove what an earlier run left")
     parser.parse_args()
     try:
-        remove_leftovers(ensure(CLUSTER_TOOLS))
+        if anything_left():
+            require_root()  # first, for the tools take their time
+            remove_leftovers(ensure(CLUSTER_TOOLS))
     except (BootstrapError, RealNodesError) as error:
         print(error, file=sys.stderr)
         return 1

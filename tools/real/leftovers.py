@@ -33,6 +33,11 @@ def remove(folder: Path, tools: Toolset) -> None:
         shutil.rmtree(folder)
 
 
+def alive(folder: Path) -> bool:
+    """Tell whether real nodes in `folder` run."""
+    return any(_processes(folder))
+
+
 def _processes(folder: Path) -> Iterator[int]:
     """Yield our programs that have `folder` on their command line."""
     for process in Path("/proc").glob("[0-9]*"):

@@ -32,13 +32,18 @@ class RealNodesError(Exception):
 
 
 def require_root() -> None:
-    """Raise RealNodesError unless we are root, whose shell may lack root's programs."""
+    """Raise RealNodesError unless we are root."""
     if os.geteuid() != 0:
         raise RealNodesError(
             "Real nodes need root: they mount file systems, make a bridge and run containers. "
-            "Run it as root (sudo make test-node); `make test` needs none."
+            "Run the same command with sudo."
         )
-    os.environ["PATH"] += ":/usr/sbin:/sbin"
+
+
+def find_programs_of_root() -> None:
+    """Add their folders to PATH, which a shell that became root may have kept without them."""
+    folders = [*os.environ["PATH"].split(os.pathsep), "/usr/sbin", "/sbin"]
+    os.environ["PATH"] = os.pathsep.join(dict.fromkeys(folders))
 
 
 def install_missing_programs() -> None:

@@ -19,7 +19,7 @@ from tools.real import images, leftovers, network
 from tools.real.kubelet import KubeletNode
 from tools.real.network import HOST_SEEN_FROM_VM, REGISTRY
 from tools.real.node_root import debian_root
-from tools.real.packages import RealNodesError, install_missing_programs, require_root
+from tools.real.packages import RealNodesError, find_programs_of_root, install_missing_programs, require_root
 from tools.real.virtual_machine import VirtualMachine
 from tools.registry import Registry
 
@@ -27,7 +27,7 @@ FOLDER: Final = CHECKOUT / ".kmm/real"
 CLUSTER_FOLDER: Final = FOLDER / "cluster"
 AGENT: Final = FOLDER / "vm/agent.sock"
 _LOCK: Final = Path("/run/kmm-real-nodes.lock")
-# As Kubernetes itself; kwok lets a node be silent for minutes.
+# About as Kubernetes itself; kwok lets a node be silent for minutes.
 _LOST_AFTER: Final = {"node-monitor-period": "5s", "node-monitor-grace-period": "40s"}
 _UNREACHABLE: Final = "node.kubernetes.io/unreachable"
 _READY_WITHIN_SECONDS: Final = 180
@@ -50,6 +50,7 @@ class Site:
         Raises RealNodesError, also when another run on this machine goes on; nothing is left then.
         """
         require_root()
+        find_programs_of_root()
         install_missing_programs()
         self._lock = _locked()
         with ExitStack() as undo:
@@ -68,6 +69,7 @@ class Site:
         """End and remove everything."""
         self.registry.stop()
         leftovers.remove(FOLDER, self._tools)
+        self._lock.truncate(0)
         self._lock.close()
 
     def start_kubelet_node(self) -> KubeletNode:
@@ -118,23 +120,34 @@ class Site:
         ready = any(
             condition["type"] == "Ready" and condition["status"] == "True" for condition in status["conditions"]
         )
-        awaited = any(taint["key"] == _UNREACHABLE for taint in taints)  # goes some seconds after the node is back
-        return ready and not awaited and boot_id in ("", status["nodeInfo"]["bootID"])
+        unreachable = any(taint["key"] == _UNREACHABLE for taint in taints)  # for some seconds after the node is back
+        return ready and not unreachable and boot_id in ("", status["nodeInfo"]["bootID"])
 
 
 def remove_leftovers(tools: Toolset) -> None:
     """Remove what an earlier run on this machine left. Raises RealNodesError, also when one goes on."""
-    if not (_LOCK.exists() or FOLDER.exists()):
-        return
     require_root()
+    find_programs_of_root()
     with _locked() as lock:
         _remove_leftovers(lock, tools)
+
+
+def anything_left() -> bool:
+    """Tell whether an earlier run on this machine may have left something."""
+    return FOLDER.exists() or (_LOCK.exists() and _LOCK.stat().st_size > 0)
 
 
 def _remove_leftovers(lock: TextIO, tools: Toolset) -> None:
     """The lock's file names the folder of the last run, which may have been of another checkout."""
     lock.seek(0)
-    for folder in {FOLDER, Path(lock.read() or FOLDER)}:
+    last = Path(lock.read() or FOLDER)
+    if last != FOLDER and last.exists() and leftovers.alive(last):
+        checkout = last.parent.parent
+        raise RealNodesError(
+            f"Real nodes of {checkout} run on this machine, which has one bridge for them. To end them:\n"
+            f"  cd {checkout} && sudo .venv/bin/python -m tools.real down"
+        )
+    for folder in {FOLDER, last}:
         leftovers.remove(folder, tools)
     lock.truncate(0)
 
