@@ -24,6 +24,7 @@ _KERNEL_OPTIONS: Final = (
     "net.ifnames=0",
     "console=ttyS0",
     "panic=-1",
+    "mitigations=off",  # against leaks of a real processor: they only cost time in an emulated one
     "firmware_class.path=/var/lib/firmware",  # where Modules put firmware, as the operator's users set it
 )
 
