@@ -92,7 +92,7 @@ def uid(one):
 
 def only_on(node, pods):
     """The only one of these pods that is on the node; None if it was not told to end."""
-    return ending([pod for pod in pods if pod["spec"]["nodeName"] == node])
+    return ending([pod for pod in pods if pod["spec"].get("nodeName") == node])
 
 
 def test_a_node_that_the_selector_takes_no_more_is_unloaded_after_its_device_plugin_has_left(
@@ -124,7 +124,7 @@ def test_a_node_that_booted_another_kernel_gets_its_loader_when_the_former_one_h
         former = eventually(lambda: only_on(loaded, deployment.pods()))
         assert stays_so(lambda: only_on(loaded, deployment.pods())), "loaded anew beside the pod that is to unload"
         kubelet.end(former)
-        others = {uid(former), *(uid(pod) for pod in deployment.pods() if pod["spec"]["nodeName"] == stays)}
+        others = {uid(former), *(uid(pod) for pod in deployment.pods() if pod["spec"].get("nodeName") == stays)}
         kubelet.run(eventually(lambda: [pod for pod in deployment.pods() if uid(pod) not in others])[0])
         kubelet.run(
             eventually(

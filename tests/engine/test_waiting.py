@@ -13,14 +13,19 @@ def taint(key, effect="NoSchedule"):
     return {"key": key, "effect": effect}
 
 
+def pods_on(deployment, node):
+    """The loader pods that the scheduler has bound to a node."""
+    return [pod for pod in deployment.pods() if pod["spec"].get("nodeName") == node]
+
+
 def test_pods_that_cannot_get_ready_are_named_with_their_last_words_and_what_they_mean(deployment, kubelet):
     deployment.write("kmod")
     deployment.write("unpullable")
     (node,) = kubelet.add_nodes()
     (fine,) = deployment.nodes.add(KERNEL)
     with running(deployment.stack, *UP) as up:
-        eventually(lambda: len(deployment.pods()) == 4)
-        for pod in (pod for pod in deployment.pods() if pod["spec"]["nodeName"] == node):
+        eventually(lambda: len(pods_on(deployment, node)) == 2)
+        for pod in pods_on(deployment, node):
             if pod["metadata"]["name"].startswith("kmod"):
                 kubelet.crash(pod, f"insmod kmod.ko\n{REFUSED}")
             else:
