@@ -14,7 +14,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from kmm.definition.crd import custom_resource_definition
-from kmm.names import API_VERSION, KERNEL_LABEL, ROLE_DEVICE_PLUGIN, version_label
+from kmm.names import API_VERSION, KERNEL_LABEL, MANAGED_BY, MANAGED_BY_LABEL, ROLE_DEVICE_PLUGIN, version_label
 from tests import operator_objects
 from tests.engine.deployment import KERNEL, NEXT_KERNEL, eventually, object_steps
 from tools.api import ApiError
@@ -96,6 +96,10 @@ class Operator:
     def _create(self, daemon_set):
         self.api.request("POST", f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets", daemon_set)
 
+    def daemon_set_paths(self):
+        collection = f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets"
+        return [f"{collection}/{one['metadata']['name']}" for one in self.api.request("GET", collection)["items"]]
+
     def age(self, generation):
         """The operator has changed its DaemonSets so often that their pods carry this generation."""
         for pod in self.deployment.pods():
@@ -117,6 +121,7 @@ def operator(deployment, definition, cluster):
     except ApiError as error:  # the page has removed it
         if error.status not in (404, 409):
             raise
+    eventually(lambda: OPERATOR_NAMESPACE not in str(cluster.api.request("GET", "/api/v1/namespaces")))
 
 
 @pytest.fixture
@@ -223,3 +228,15 @@ def test_pods_of_a_version_are_adopted_when_they_carry_the_stack_s_label(deploym
     pulumi.up().expect()
     assert identities(ready(deployment.pods())) == before
     pulumi.destroy().expect()
+
+
+def test_pods_of_a_stack_that_runs_already_are_left_alone(deployment, operator, shell, nodes):
+    nodes.add(KERNEL)
+    operator.deploy()
+    for path in operator.daemon_set_paths():
+        operator.api.request("PATCH", path, {"metadata": {"labels": {MANAGED_BY_LABEL: MANAGED_BY}}}, MERGE_PATCH)
+    for step in "34":
+        shell(steps()[step][0])
+    for pod in (*deployment.pods(), *deployment.pods(ROLE_DEVICE_PLUGIN)):
+        assert pod["metadata"]["finalizers"] == [operator_objects.FINALIZER]
+        assert pod["metadata"]["ownerReferences"]
