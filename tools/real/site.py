@@ -29,7 +29,7 @@ AGENT: Final = FOLDER / "vm/agent.sock"
 _LOCK: Final = Path("/run/kmm-real-nodes.lock")
 # About as Kubernetes itself; kwok lets a node be silent for minutes.
 _LOST_AFTER: Final = {"node-monitor-period": "5s", "node-monitor-grace-period": "40s"}
-_UNREACHABLE: Final = "node.kubernetes.io/unreachable"
+_TAINTS_OF_A_LOST_NODE: Final = {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"}
 _READY_WITHIN_SECONDS: Final = 180
 _ON_THE_DISK: Final = (images.DEBIAN_IMAGE, images.DEVICE_PLUGIN_IMAGE)
 
@@ -116,12 +116,12 @@ class Site:
             if error.status == HTTPStatus.NOT_FOUND:
                 return False
             raise
-        status, taints = found["status"], found["spec"].get("taints", [])
+        status, taints = found["status"], {taint["key"] for taint in found["spec"].get("taints", [])}
         ready = any(
             condition["type"] == "Ready" and condition["status"] == "True" for condition in status["conditions"]
         )
-        unreachable = any(taint["key"] == _UNREACHABLE for taint in taints)  # for some seconds after the node is back
-        return ready and not unreachable and boot_id in ("", status["nodeInfo"]["bootID"])
+        lost = not taints.isdisjoint(_TAINTS_OF_A_LOST_NODE)  # for some seconds after the node is Ready
+        return ready and not lost and boot_id in ("", status["nodeInfo"]["bootID"])
 
 
 def remove_leftovers(tools: Toolset) -> None:
