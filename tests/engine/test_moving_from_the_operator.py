@@ -96,10 +96,6 @@ class Operator:
     def _create(self, daemon_set):
         self.api.request("POST", f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets", daemon_set)
 
-    def daemon_set_paths(self):
-        collection = f"/apis/apps/v1/namespaces/{self.namespace}/daemonsets"
-        return [f"{collection}/{one['metadata']['name']}" for one in self.api.request("GET", collection)["items"]]
-
     def age(self, generation):
         """The operator has changed its DaemonSets so often that their pods carry this generation."""
         for pod in self.deployment.pods():
@@ -233,10 +229,10 @@ def test_pods_of_a_version_are_adopted_when_they_carry_the_stack_s_label(deploym
 def test_pods_of_a_stack_that_runs_already_are_left_alone(deployment, operator, shell, nodes):
     nodes.add(KERNEL)
     operator.deploy()
-    for path in operator.daemon_set_paths():
-        operator.api.request("PATCH", path, {"metadata": {"labels": {MANAGED_BY_LABEL: MANAGED_BY}}}, MERGE_PATCH)
+    shell(f"kubectl --namespace {deployment.namespace} label daemonsets --all {MANAGED_BY_LABEL}={MANAGED_BY}")
+    page = steps()
     for step in "34":
-        shell(steps()[step][0])
+        shell(page[step][0])
     for pod in (*deployment.pods(), *deployment.pods(ROLE_DEVICE_PLUGIN)):
         assert pod["metadata"]["finalizers"] == [operator_objects.FINALIZER]
         assert pod["metadata"]["ownerReferences"]

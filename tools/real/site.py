@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from kmm.nodes import LOST
 from tools.api import ApiError
 from tools.bootstrap import CHECKOUT, Toolset
 from tools.cluster import Cluster
@@ -29,7 +30,6 @@ AGENT: Final = FOLDER / "vm/agent.sock"
 _LOCK: Final = Path("/run/kmm-real-nodes.lock")
 # About as Kubernetes itself; kwok lets a node be silent for minutes.
 _LOST_AFTER: Final = {"node-monitor-period": "5s", "node-monitor-grace-period": "40s"}
-_TAINTS_OF_A_LOST_NODE: Final = {"node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"}
 _READY_WITHIN_SECONDS: Final = 180
 _ON_THE_DISK: Final = (images.DEBIAN_IMAGE, images.DEVICE_PLUGIN_IMAGE)
 
@@ -120,7 +120,7 @@ class Site:
         ready = any(
             condition["type"] == "Ready" and condition["status"] == "True" for condition in status["conditions"]
         )
-        lost = not taints.isdisjoint(_TAINTS_OF_A_LOST_NODE)  # for some seconds after the node is Ready
+        lost = not taints.isdisjoint(LOST)  # for some seconds after the node is Ready
         return ready and not lost and boot_id in ("", status["nodeInfo"]["bootID"])
 
 
