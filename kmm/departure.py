@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from kmm.errors import ClusterError
 from kmm.label_ownership import given_up, stack_of
-from kmm.manifests.modprobe import UNLOAD_FAILED, WAS_LOADED
-from kmm.modprobe_words import explain
+from kmm.modprobe_words import UNLOAD_FAILED, WAS_LOADED, explain
 from kmm.names import KERNEL_LABEL, ROLE_DEVICE_PLUGIN, ROLE_MODULE_LOADER, ready_label
 from kmm.nodes import lost
 from kmm.rollout import Workload

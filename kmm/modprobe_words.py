@@ -1,7 +1,11 @@
-"""What modprobe's and the kernel's words mean for somebody who deploys modules."""
+"""What modprobe's, the kernel's and our own loaders' words mean for somebody who deploys modules."""
 
 import re
 from typing import Final
+
+# What the commands of a loader add to modprobe's words (`kmm.manifests.modprobe`).
+UNLOAD_FAILED: Final = "unload failed: "
+WAS_LOADED: Final = "is in the kernel already, and stays as it was loaded"
 
 # Sources: kmod's messages are strerror(3) of what init_module(2) returned; the kernel's are in kernel/module/.
 _MEANINGS: Final = tuple(

@@ -7,11 +7,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kmm.kernel import kernel_label_value
 from kmm.label_ownership import owned_labels
-from kmm.manifests import Manifest
 from kmm.modprobe_words import explain, telling_line
 from kmm.names import (
     MODULE_NAME_LABEL,
@@ -22,8 +21,11 @@ from kmm.names import (
     ready_label,
 )
 from kmm.nodes import LOST, LabelChange, Node, Toleration, keeps_daemon_sets_off, lost, refusing_taint
-from kmm.plan import KernelPlan
 from kmm.workloads import CANNOT_START, DaemonSet, Pod
+
+if TYPE_CHECKING:
+    from kmm.manifests import Manifest
+    from kmm.plan import KernelPlan
 
 _RESTARTS: Final = 2  # a module may need one that another loader is about to load
 _SHOWN: Final = 10  # nodes listed for one Module
@@ -46,17 +48,17 @@ class Workload:
     awaited: bool = True
 
 
-def loader_workload(kernel: KernelPlan, manifest: Manifest) -> Workload:
+def loader_workload(kernel: "KernelPlan", manifest: "Manifest") -> Workload:
     """What a loader's manifest promises: the module is loaded on every node of its kernel."""
     return _workload(manifest, ready_label, kernel.nodes)
 
 
-def device_plugin_workload(kernels: Iterable[KernelPlan], manifest: Manifest) -> Workload:
+def device_plugin_workload(kernels: Iterable["KernelPlan"], manifest: "Manifest") -> Workload:
     """What a device plugin's manifest promises: it runs wherever the module is loaded."""
     return _workload(manifest, device_plugin_ready_label, sorted({node for kernel in kernels for node in kernel.nodes}))
 
 
-def _workload(manifest: Manifest, label: Callable[[str, str], str], nodes: Iterable[str]) -> Workload:
+def _workload(manifest: "Manifest", label: Callable[[str, str], str], nodes: Iterable[str]) -> Workload:
     metadata = manifest["metadata"]
     namespace, module = metadata["namespace"], metadata["labels"][MODULE_NAME_LABEL]
     return Workload(

@@ -17,6 +17,9 @@ from tools.nodes import SimulatedNode
 settings.register_profile("kmm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kmm")
 
+# Hundreds of processes import the same modules: none shall compile them anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 _NO_ENGINE = pytest.StashKey[str]()
 _SKIPPED = "the tools of the engine could not be had; the last lines say why"
 _NUMBERS = itertools.count(1)

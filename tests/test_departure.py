@@ -7,7 +7,7 @@ import pytest
 
 from kmm.departure import await_device_plugins, release_labels, reload_stale, take_kernel_labels_off
 from kmm.errors import ClusterError
-from kmm.manifests.modprobe import WAS_LOADED
+from kmm.modprobe_words import WAS_LOADED
 from kmm.names import KERNEL_LABEL, MODULE_NAME_LABEL, ROLE_DEVICE_PLUGIN, ROLE_LABEL, ROLE_MODULE_LOADER
 from kmm.nodes import Node
 from kmm.rollout import Workload

@@ -8,7 +8,6 @@ reader types for a cluster of their own, and which run in the demo's environment
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,13 +20,13 @@ from markdown_it import MarkdownIt
 
 from kmm.__main__ import app
 from kmm.settings import checked_settings
+from tests.checkouts import copy_checkout
 from tools.bootstrap import CHECKOUT, cache_folder
 from tools.environment import tool_environment
 
 _OUTSIDE_DOCS = ("README.md", "CONTRIBUTING.md", "loader-image/README.md")
 PAGES = sorted([*(CHECKOUT / page for page in _OUTSIDE_DOCS), *(CHECKOUT / "docs").rglob("*.md")])
 LANGUAGES = {"sh", "yaml", "json", "text", "python"}
-_NOT_COPIED = shutil.ignore_patterns(".git", ".kmm", ".venv", "__pycache__", ".*_cache", ".hypothesis")
 
 
 @dataclass(frozen=True)
@@ -167,8 +166,7 @@ def test_kubectl_commands_that_are_not_run_are_known_to_the_real_one(command, to
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of the checkout whose `.venv` is the environment that runs the tests."""
-    copy = tmp_path / "checkout"
-    shutil.copytree(CHECKOUT, copy, ignore=_NOT_COPIED)
+    copy = copy_checkout(tmp_path / "checkout")
     environment = copy / ".venv"
     environment.mkdir()
     for entry in Path(sys.prefix).iterdir():

@@ -78,14 +78,23 @@ def test_packages_stay_where_they_belong(module):
     assert {package for package in foreign if part(module) not in ALLOWED.get(package, set())} == set()
 
 
+def loaded_by(*modules):
+    """All that is in memory after these were imported."""
+    program = f"import sys, {', '.join(modules)}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
 @pytest.mark.parametrize("module", CORE)
 def test_the_core_runs_without_pulumi_or_a_network(module):
-    program = f"import sys, {module}; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
-    assert {"pulumi", "kubernetes", "oras", "requests", "urllib3", "typer", "rich"} & set(loaded) == set()
+    assert not {"pulumi", "kubernetes", "oras", "requests", "urllib3", "typer", "rich"} & loaded_by(module)
 
 
 def test_help_loads_nothing_heavy():
-    program = "import sys, kmm.__main__; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
-    assert {"pulumi", "kubernetes", "oras", "requests", "pydantic", "yaml", "re2"} & set(loaded) == set()
+    loaded = loaded_by("kmm.__main__")
+    assert not {"pulumi", "kubernetes", "oras", "requests", "pydantic", "yaml", "re2"} & loaded
+
+
+def test_providers_load_only_what_they_need_when_nothing_changes():
+    loaded = loaded_by("kmm.resources.node_labels", "kmm.resources.departures", "kmm.resources.rollout")
+    assert not {"kubernetes", "oras", "requests", "pydantic", "re2"} & loaded

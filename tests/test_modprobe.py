@@ -14,7 +14,8 @@ from builders import module
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmm.manifests.modprobe import UNLOAD_FAILED, load_command, ready_command, softdep_configuration, unload_command
+from kmm.manifests.modprobe import load_command, ready_command, softdep_configuration, unload_command
+from kmm.modprobe_words import UNLOAD_FAILED
 
 RECORDER = """#!/bin/sh
 printf '%s\\0' "${0##*/}" "$@" >> "$RECORD"

@@ -181,9 +181,20 @@ def kill(process: subprocess.Popen[str]) -> str:
     The engine gives each provider a process group, so they are found by their session.
     """
     process.kill()  # first, so that it starts nothing more
-    for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
-        with suppress(ProcessLookupError):
-            if os.getsid(pid) == process.pid:
+    killed: set[int] = set()
+    while alive := _processes_of_session(process.pid) - killed:  # one of them may have started another meanwhile
+        for pid in alive:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        killed |= alive
     output, _ = process.communicate()
     return output
+
+
+def _processes_of_session(session: int) -> set[int]:
+    found = set()
+    for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+        with suppress(ProcessLookupError):
+            if os.getsid(pid) == session:
+                found.add(pid)
+    return found

@@ -6,7 +6,6 @@ meant, `connection` talks to it, `client` knows what to ask.
 
 from typing import TYPE_CHECKING
 
-from kmm.cluster.kubeconfig import resolve
 from kmm.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> "Clust
     # The official client takes 0.2 s to import, and most commands need no cluster.
     from kmm.cluster.client import Cluster  # noqa: PLC0415
     from kmm.cluster.connection import open_connection  # noqa: PLC0415
+    from kmm.cluster.kubeconfig import resolve  # noqa: PLC0415
 
     access = resolve(kubeconfig, context)
     return Cluster(open_connection(access), access)

@@ -11,10 +11,9 @@ from typing import Final
 
 from kmm.definition import Modprobe
 from kmm.kernel import sysfs_module_path
+from kmm.modprobe_words import UNLOAD_FAILED, WAS_LOADED
 
 FIRMWARE_DIRECTORY: Final = "/var/lib/firmware"
-UNLOAD_FAILED: Final = "unload failed: "
-WAS_LOADED: Final = "is in the kernel already, and stays as it was loaded"
 GRACE_SECONDS: Final = 60  # for the pod to end: the tries below, and modprobe's own time
 
 _LAST_WORDS: Final = "/dev/termination-log"

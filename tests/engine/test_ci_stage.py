@@ -15,13 +15,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.checkouts import copy_checkout
 from tests.engine.deployment import KERNEL, NEXT_KERNEL
 from tests.pipelines import PLATFORMS, Forge, commands
-from tools.bootstrap import CHECKOUT
 from tools.environment import pulumi_environment
 
 DRIFT = 7  # exit code of `pulumi preview --expect-no-changes` when there are some
-_NOT_COPIED = shutil.ignore_patterns(".git", ".kmm", ".venv", "__pycache__", ".*_cache", ".hypothesis")
 
 
 class Runner:
@@ -29,7 +28,7 @@ class Runner:
 
     def __init__(self, folder, tools, deployment, platform, forge):
         self.folder, self.platform, self.forge = folder / "checkout", platform, forge
-        shutil.copytree(CHECKOUT, self.folder, ignore=_NOT_COPIED)
+        copy_checkout(self.folder)
         # The pipeline makes its environment anew in this one, and finds the right packages there already: ours.
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", self.folder / ".venv"], check=True)
         (site_packages,) = (self.folder / ".venv/lib").glob("python*/site-packages")

@@ -5,14 +5,14 @@ It runs in a copy of the checkout, as somebody with an empty home and Pulumi and
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tools.bootstrap import CHECKOUT, cache_folder
+from tests.checkouts import copy_checkout
+from tools.bootstrap import cache_folder
 
 NEXT_KERNEL = "6.12.32+bpo-amd64"
 
@@ -24,8 +24,7 @@ class Reader:
         self.checkout = folder / "checkout"
         self.home = folder / "home"
         self.home.mkdir()
-        ignored = shutil.ignore_patterns(".git", ".kmm", ".venv", "__pycache__", ".*_cache", ".hypothesis")
-        shutil.copytree(CHECKOUT, self.checkout, ignore=ignored)
+        copy_checkout(self.checkout)
         (self.checkout / ".venv").symlink_to(sys.prefix)  # where Pulumi.yaml has it
         self.environment = os.environ | {
             "HOME": str(self.home),
