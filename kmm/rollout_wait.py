@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from kmm.workloads import DaemonSet, Pod
 
 _PAUSE: Final = 2.0  # seconds between two looks, or five times what a look takes
+_COUNTED_WITHIN: Final = 10.0  # seconds after the pods are Ready
+_COUNTING_PAUSE: Final = 0.5
 _EVENTS: Final = 10
 _UNREADY: Final = (State.WAITING, State.FAILED)
 _PATIENCE: Final = 3  # looks in a row that must find a pod stuck before it counts as failed
@@ -55,6 +57,7 @@ class RolloutWait:
     workloads: Sequence[Workload]
     stuck: dict[tuple[Workload, str], int] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
+    counting: bool = False
 
     def run(self, patience: Patience) -> None:
         """Wait until every workload is Ready wherever it can be, and label the nodes accordingly.
@@ -71,6 +74,7 @@ class RolloutWait:
                 break
             pause = max(_PAUSE, 5 * (time.monotonic() - started))
             time.sleep(min(pause, max(deadline - time.monotonic(), 0)))
+        self._let_count(min(deadline, time.monotonic() + _COUNTED_WITHIN))
         self.tell(_left_out(found))
         if reports := self._reports(found, patience):
             raise ClusterError("\n".join(reports))
@@ -95,6 +99,7 @@ class RolloutWait:
             for workload, daemon_set in unsettled:
                 found[workload] = [self._patient(workload, one) for one in outcomes(workload, daemon_set, pods, nodes)]
                 self._go_on(workload, daemon_set, pods, nodes)
+        self.counting = any(all(one.state is State.READY for one in found[workload]) for workload, _ in unsettled)
         found = dict(block_device_plugins(found))
         self.cluster.apply_node_labels(label_changes(self.manager, found, nodes.values()), self.manager)
         labels = {workload.label for workload in self.workloads}
@@ -108,6 +113,12 @@ class RolloutWait:
             if line not in self.told:
                 print(line, file=sys.stderr, flush=True)  # noqa: T201
                 self.told.add(line)
+
+    def _let_count(self, deadline: float) -> None:
+        """Let the DaemonSets' own counts catch up with their pods: by them the next run sees that nothing is to do."""
+        while self.counting and time.monotonic() < deadline:
+            time.sleep(_COUNTING_PAUSE)
+            self.look()
 
     def _go_on(
         self, workload: Workload, daemon_set: "DaemonSet", pods: "Sequence[Pod]", nodes: "Mapping[str, Node]"

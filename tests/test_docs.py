@@ -2,7 +2,7 @@
 
 Every `sh` block is run, block by block in the order of the page, in a copy of the checkout. What follows `sh` says
 otherwise: `skip="why it cannot run here"`, `exit="1"` for a block that must fail, `in="demo"` for commands that a
-reader types for a cluster of their own, and which run in the demo's environment here.
+reader types for a cluster of their own, and which run in the demo's environment here: one demo for all such pages.
 """
 
 import os
@@ -163,37 +163,28 @@ def test_kubectl_commands_that_are_not_run_are_known_to_the_real_one(command, to
     assert usage in own
 
 
-@pytest.fixture
-def checkout(tmp_path):
-    """A copy of the checkout whose `.venv` is the environment that runs the tests."""
-    copy = copy_checkout(tmp_path / "checkout")
-    environment = copy / ".venv"
-    environment.mkdir()
-    for entry in Path(sys.prefix).iterdir():
-        if entry.name != "installed":
-            (environment / entry.name).symlink_to(entry)
-    (environment / "installed").touch()
-    return copy
+class Reader:
+    """Somebody with an empty home, in a copy of the checkout whose `.venv` is the environment that runs the tests."""
 
+    def __init__(self, folder):
+        self.checkout = copy_checkout(folder / "checkout")
+        environment = self.checkout / ".venv"
+        environment.mkdir()
+        for entry in Path(sys.prefix).iterdir():
+            if entry.name != "installed":
+                (environment / entry.name).symlink_to(entry)
+        (environment / "installed").touch()
+        self.home = folder / "home"
+        self.home.mkdir()
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "PULUMI_", "KUBE"))}
+        path = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        self.environment = kept | {"HOME": str(self.home), "KMM_CACHE": str(cache_folder()), "PATH": path}
 
-@pytest.fixture
-def reader(tmp_path):
-    """Somebody with an empty home; nothing may appear there."""
-    home = tmp_path / "home"
-    home.mkdir()
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "PULUMI_", "KUBE"))}
-    path = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    return kept | {"HOME": str(home), "KMM_CACHE": str(cache_folder()), "PATH": path}
-
-
-@pytest.mark.engine
-@pytest.mark.parametrize("page", [page for page in PAGES if commands(page, skipped=False)], ids=name)
-def test_the_commands_of_a_page_work_in_the_order_in_which_they_stand(page, tools, checkout, reader):
-    def run(*command, code=0):
+    def run(self, *command, code=0):
         ended = subprocess.run(
             command,
-            cwd=checkout,
-            env=reader,
+            cwd=self.checkout,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -203,14 +194,51 @@ def test_the_commands_of_a_page_work_in_the_order_in_which_they_stand(page, tool
         )
         assert ended.returncode == code, f"{shlex.join(command)}\nexit {ended.returncode}\n{ended.stdout}"
 
-    try:
+    def follow(self, page):
+        """Run the page's commands, in the order in which they stand."""
         for block in commands(page, skipped=False):
-            in_demo = block.attributes.get("in") == "demo"
-            if in_demo and not (checkout / ".kmm/demo/run").exists():
-                run("make", "demo")
             print(block)
-            shell = [".kmm/demo/run", "sh"] if in_demo else ["sh"]
-            run(*shell, "-euc", block.text, code=int(block.attributes.get("exit", "0")))
-    finally:
-        run("make", "demo-down")
-    assert list(Path(reader["HOME"]).iterdir()) == []
+            shell = [".kmm/demo/run", "sh"] if in_demo(block) else ["sh"]
+            self.run(*shell, "-euc", block.text, code=int(block.attributes.get("exit", "0")))
+
+    def leave(self):
+        self.run("make", "demo-down")
+        assert list(self.home.iterdir()) == []
+
+
+def in_demo(block):
+    return block.attributes.get("in") == "demo"
+
+
+@pytest.fixture
+def reader(tools, tmp_path):
+    """A reader of one page."""
+    reader = Reader(tmp_path)
+    yield reader
+    reader.leave()
+
+
+@pytest.fixture(scope="module")
+def reader_in_demo(tools, tmp_path_factory):
+    """A reader of all pages that are about a stack which is there: each leaves it as it was."""
+    reader = Reader(tmp_path_factory.mktemp("reader"))
+    reader.run("make", "demo")
+    yield reader
+    reader.leave()
+
+
+RUN = [page for page in PAGES if commands(page, skipped=False)]
+RUN_IN_DEMO = [page for page in RUN if any(in_demo(block) for block in commands(page, skipped=False))]
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("page", [page for page in RUN if page not in RUN_IN_DEMO], ids=name)
+def test_the_commands_of_a_page_work(page, reader):
+    reader.follow(page)
+
+
+@pytest.mark.engine
+@pytest.mark.xdist_group("pages in the demo")
+@pytest.mark.parametrize("page", RUN_IN_DEMO, ids=name)
+def test_the_commands_of_a_page_work_in_the_demo(page, reader_in_demo):
+    reader_in_demo.follow(page)

@@ -82,7 +82,7 @@ class Stack:
     """
 
     def __init__(self, folder: Path, tools: Toolset, program: Path = CHECKOUT) -> None:
-        """Create the stack, in a folder of its own so that nothing is written into the program's."""
+        """Create the stack, in a folder of its own so that nothing is written into the program's; or find it there."""
         self.folder = folder.absolute()
         self.program = program
         self.config: dict[str, Any] = {}
@@ -91,7 +91,8 @@ class Stack:
         self._config_file = self.folder / f"Pulumi.{NAME}.yaml"
         project = yaml.safe_load((program / "Pulumi.yaml").read_text())["name"]
         (self.folder / "Pulumi.yaml").write_text(json.dumps({"name": project, "runtime": "python"}))
-        self._command("stack", "init", "--no-select", NAME, cwd=self.folder).expect()
+        if not self._config_file.exists():
+            self._command("stack", "init", "--no-select", NAME, cwd=self.folder).expect()
         self._salt = yaml.safe_load(self._config_file.read_text())["encryptionsalt"]
 
     def preview(self, *options: str, timeout: float = 120) -> Result:

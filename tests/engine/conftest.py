@@ -1,5 +1,6 @@
 """Fixture `pulumi`: the real program on the real engine, with a stack of the test's own; `deployment` adds Modules."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,16 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.engine)
 
 
+@pytest.fixture(scope="session")
+def new_stack(tools, tmp_path_factory) -> Stack:
+    """A new stack of this project, for copies: they are there at once."""
+    return Stack(tmp_path_factory.mktemp("new") / "stack", tools)
+
+
 @pytest.fixture
-def pulumi(tools, cluster, tmp_path) -> Stack:
+def pulumi(new_stack, tools, cluster, tmp_path) -> Stack:
     """A new stack of this project that is configured for the embedded cluster; set `config["kmm:modules"]`."""
-    stack = Stack(tmp_path / "stack", tools)
+    stack = Stack(shutil.copytree(new_stack.folder, tmp_path / "stack", symlinks=True), tools)
     stack.config["kmm:kubeconfig"] = str(cluster.kubeconfig)
     return stack
 

@@ -1,0 +1,61 @@
+"""Guards against a run that ends while the DaemonSets' counts lag behind their pods: the next would find work to do."""
+
+from dataclasses import replace
+
+import pytest
+from builders import node
+
+from kmm import rollout_wait
+from kmm.names import ROLE_MODULE_LOADER
+from kmm.rollout import Workload, allowed_unready
+from kmm.rollout_wait import Patience, RolloutWait
+from kmm.workloads import DaemonSet, Pod
+
+LABEL = "kmm.node.kubernetes.io/default.kmod.ready"
+LOADER = Workload("default/kmod", "default", "kmod", ROLE_MODULE_LOADER, "hash", LABEL, ("a",))
+COUNTED = DaemonSet("default", "kmod", template_hash="hash", template="3", desired=1, updated=1, ready=1)
+
+
+class LaggingCluster:
+    """A loader pod that is Ready, and a DaemonSet that counts it when it is looked at for the `counts_at`th time."""
+
+    def __init__(self, counts_at):
+        self.looks = 0
+        self._counts_at = counts_at
+
+    def nodes(self):
+        return [replace(node("a", labels={LABEL: ""}), label_owners={LABEL: frozenset({"stack.ready"})})]
+
+    def daemon_sets(self):
+        self.looks += 1
+        return [COUNTED if self.looks >= self._counts_at else replace(COUNTED, ready=0)]
+
+    def pods(self, *_roles):
+        return [Pod("default", "pod", "a", "kmod", template="3", phase="Running", ready=True)]
+
+    def apply_node_labels(self, changes, manager):
+        assert not changes
+
+
+@pytest.fixture(autouse=True)
+def _no_time_passes(monkeypatch):
+    monkeypatch.setattr(rollout_wait, "_COUNTING_PAUSE", 0)
+
+
+def wait(cluster, timeout=600):
+    RolloutWait(cluster, "stack.ready", [LOADER]).run(Patience(timeout, allowed_unready("0")))
+    return cluster.looks
+
+
+@pytest.mark.parametrize("counts_at", [1, 2, 5])
+def test_it_ends_with_the_look_that_finds_all_pods_counted(counts_at):
+    assert wait(LaggingCluster(counts_at)) == counts_at
+
+
+def test_without_waiting_one_look_is_enough():
+    assert wait(LaggingCluster(5), timeout=0) == 1
+
+
+def test_a_count_that_never_agrees_holds_nobody_up(monkeypatch):
+    monkeypatch.setattr(rollout_wait, "_COUNTED_WITHIN", 0.05)
+    assert wait(LaggingCluster(1_000_000)) > 1
