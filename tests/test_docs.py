@@ -112,17 +112,28 @@ def test_docker_is_told_where_the_containerfile_is(command):
     assert (CHECKOUT / command[-1]).is_dir()
 
 
+@pytest.fixture(scope="module")
+def help_of_pulumi(tools):
+    """What the help says of a subcommand; asked for once, for many of the commands are `pulumi up`."""
+
+    @cache
+    def ask(*subcommands):
+        command = ["pulumi", *subcommands, "--help"]
+        environment = tool_environment(tools)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    return ask
+
+
 @pytest.mark.engine
 @pytest.mark.parametrize(
     "command", [c for block in SKIPPED for c in words(block.text) if c[0] == "pulumi"], ids=shlex.join
 )
-def test_pulumi_commands_that_are_not_run_are_known_to_the_real_one(command, tools):
-    answer = subprocess.run(
-        [*command, "--help"], env=tool_environment(tools), capture_output=True, text=True, check=True, timeout=60
-    )
+def test_pulumi_commands_that_are_not_run_are_known_to_the_real_one(command, help_of_pulumi):
     subcommands = [word for word in command[1:3] if re.fullmatch("[a-z]+", word)]
-    assert re.search(rf"^  pulumi {subcommands[0]}\b", answer.stdout, re.MULTILINE), answer.stdout
-    assert [word for word in command if word.startswith("--") and word not in answer.stdout] == []
+    told = help_of_pulumi(*subcommands)
+    assert re.search(rf"^  pulumi {subcommands[0]}\b", told, re.MULTILINE), told
+    assert [word for word in command if word.startswith("--") and word not in told] == []
 
 
 def skipped(*beginning):
