@@ -50,7 +50,10 @@ class Patience:
 
 @dataclass
 class RolloutWait:
-    """One wait for all workloads; `manager` owns the ready labels."""
+    """One wait for all workloads; `manager` owns the ready labels.
+
+    `counting`: a DaemonSet does not count yet what its pods said at the last look.
+    """
 
     cluster: "Cluster"
     manager: str
@@ -64,6 +67,7 @@ class RolloutWait:
 
         Raises ClusterError with a report by Module and node, when more nodes than allowed are not Ready in time, or
         can't become so. Fewer are waited for just as long: nobody labels them ready after the run.
+        The DaemonSets' own counts then get some seconds to say the same.
         """
         deadline = time.monotonic() + patience.timeout
         while True:
@@ -115,7 +119,7 @@ class RolloutWait:
                 self.told.add(line)
 
     def _let_count(self, deadline: float) -> None:
-        """Let the DaemonSets' own counts catch up with their pods: by them the next run sees that nothing is to do."""
+        """By the counts, not by the pods, the next run sees that there is nothing to do."""
         while self.counting and time.monotonic() < deadline:
             time.sleep(_COUNTING_PAUSE)
             self.look()
