@@ -5,11 +5,13 @@ What they do once they run is for `make test-node`.
 
 import fcntl
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
-from tools.real import leftovers, site
+from tools.real import guest_agent, leftovers, site
+from tools.real.guest_agent import GuestAgent, GuestAgentError
 from tools.real.packages import RealNodesError, require_root
 
 
@@ -67,3 +69,21 @@ def test_a_run_that_goes_on_is_left_alone(lock, removed):
         with pytest.raises(RealNodesError, match="Another run"):
             site.remove_leftovers(tools=None)
     assert not removed
+
+
+def test_a_machine_without_power_has_no_guest_agent(tmp_path):
+    agent = GuestAgent(tmp_path / "agent.sock")
+    assert not agent.is_up()
+    with pytest.raises(GuestAgentError, match="guest-exec: the guest agent of the virtual machine does not answer: "):
+        agent.run("true")
+
+
+def test_a_machine_whose_kernel_hangs_is_said_not_to_answer(monkeypatch, tmp_path):
+    monkeypatch.setattr(guest_agent, "_ANSWER_WITHIN_SECONDS", 0.1)
+    with socket.socket(socket.AF_UNIX) as qemu:  # which takes connections whatever the machine does
+        qemu.bind(str(tmp_path / "agent.sock"))
+        qemu.listen()
+        agent = GuestAgent(tmp_path / "agent.sock")
+        assert not agent.is_up()
+        with pytest.raises(GuestAgentError, match="does not answer: timed out"):
+            agent.run("true")

@@ -23,11 +23,12 @@ from tools.bootstrap import PINS, BootstrapError, ensure
 from tools.cluster import EmbeddedClusterError
 from tools.real.network import REGISTRY
 from tools.real.packages import RealNodesError, require_root
-from tools.real.site import Site
+from tools.real.site import CONSOLE, Site
 from tools.registry import RegistryStartError
 from tools.stack import Stack
 
 _FOLDER = Path(__file__).parent
+_LINES_OF_CONSOLE = 60
 
 
 def pytest_collection_modifyitems(items):
@@ -35,6 +36,16 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.is_relative_to(_FOLDER):
             item.add_marker(pytest.mark.node)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Show with a test that fails what the kernel of the virtual machine said last."""
+    report = yield
+    if report.failed and CONSOLE.exists():
+        said = CONSOLE.read_text(errors="replace").splitlines()[-_LINES_OF_CONSOLE:]
+        report.sections.append(("Console of the virtual machine", "\n".join(said)))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ class GuestAgent:
         """Tell whether the agent answers."""
         try:
             self._ask("guest-ping")
-        except (GuestAgentError, OSError):
+        except GuestAgentError:
             return False
         return True
 
@@ -56,6 +56,15 @@ class GuestAgent:
         return pid
 
     def _ask(self, name: str, **arguments: object) -> Any:  # noqa: ANN401 (JSON)
+        try:
+            answer = self._exchange({"execute": name, "arguments": arguments})
+        except OSError as error:
+            raise GuestAgentError(f"{name}: the guest agent of the virtual machine does not answer: {error}") from None
+        if "error" in answer:
+            raise GuestAgentError(f"{name}: {answer['error']['desc']}")
+        return answer["return"]
+
+    def _exchange(self, question: dict[str, object]) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_ANSWER_WITHIN_SECONDS)
             connection.connect(str(self._path))
@@ -66,11 +75,8 @@ class GuestAgent:
             with connection.makefile("r", encoding="utf-8", errors="replace") as answers:
                 while _answer(answers.readline()).get("return") != token:
                     pass
-                connection.sendall(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
-                answer = _answer(answers.readline())
-        if "error" in answer:
-            raise GuestAgentError(f"{name}: {answer['error']['desc']}")
-        return answer["return"]
+                connection.sendall(json.dumps(question).encode() + b"\n")
+                return _answer(answers.readline())
 
 
 def _answer(line: str) -> dict[str, Any]:
