@@ -1,8 +1,8 @@
 """What is done around the creation of a build or sign Job.
 
 Before: a Job that an earlier, killed run left behind goes, for the state may not know of it. Meanwhile: what keeps its
-pod from starting is told, for Pulumi waits without a word. After a failure: the end of its log is shown, for why an
-image could not be made is said there and nowhere else.
+pod from starting is told, and how far one is that takes long, for Pulumi waits without a word. After a failure: the end
+of its log is shown, for why an image could not be made is said there and nowhere else.
 """
 
 import asyncio
@@ -19,19 +19,20 @@ from kmm.names import INSTANCE_LABEL, JOB_TYPE_LABEL
 from kmm.workloads import CANNOT_START, Pod
 
 _LINES: Final = 40
-_LOOK: Final = 2  # seconds between two looks at a pod that may not start
+_LOOK: Final = 2  # seconds between two looks at a pod
+_SILENCE: Final = 10  # seconds a pod runs until its progress is told, twice as long from one time to the next
 _GONE_WITHIN: Final = 120  # seconds; a pod may take 30 to end
 _PAUSE: Final = 0.5
 
 
 def job_hooks(cluster: Cluster) -> pulumi.ResourceHookBinding:
     """The hooks for all Jobs of a run. They run beside the program: a blocking one would hold everything up."""
-    watches: dict[str, _StartWatch] = {}
+    watches: dict[str, _JobWatch] = {}
 
     async def remove(creation: pulumi.ResourceHookArgs) -> None:
         metadata = (creation.new_inputs or {})["metadata"]
         await asyncio.to_thread(_remove_left_job, cluster, metadata)
-        watches[creation.urn] = _StartWatch(cluster, metadata)
+        watches[creation.urn] = _JobWatch(cluster, metadata)
 
     async def end(creation: pulumi.ResourceHookArgs) -> None:
         watches.pop(creation.urn).end()
@@ -50,13 +51,15 @@ def job_hooks(cluster: Cluster) -> pulumi.ResourceHookBinding:
     )
 
 
-class _StartWatch:
-    """Warns of what keeps the pod of a Job from starting, until it is ended."""
+class _JobWatch:
+    """Tells what keeps the pod of a Job from starting, and the last line of its log now and then, until it is ended."""
 
     def __init__(self, cluster: Cluster, metadata: Mapping[str, Any]) -> None:
         self._cluster = cluster
         self._metadata = metadata
         self._obstacle = ""
+        self._running_since = 0.0
+        self._silence = _SILENCE
         self._task = asyncio.create_task(self._run())
 
     def end(self) -> str:
@@ -72,6 +75,7 @@ class _StartWatch:
             with suppress(ClusterError):
                 for pod in await asyncio.to_thread(self._cluster.pods_of_job, namespace, name):
                     self._look_at(pod, told)
+                    await self._tell_progress(pod)
 
     def _look_at(self, pod: Pod, told: set[str]) -> None:
         if pod.phase == "Running":
@@ -85,6 +89,18 @@ class _StartWatch:
                 f"The Job's pod {pod.namespace}/{pod.name} does not start: {self._obstacle}."
                 f" It is waited for as long as {_time_limit(self._metadata)} says"
             )
+
+    async def _tell_progress(self, pod: Pod) -> None:
+        if pod.phase != "Running":
+            return
+        self._running_since = self._running_since or time.monotonic()
+        seconds = time.monotonic() - self._running_since
+        if seconds < self._silence:
+            return
+        self._silence *= 2
+        line = (await asyncio.to_thread(self._cluster.log, pod, 1)).strip() or "(no word yet)"
+        name = self._metadata["name"]
+        pulumi.log.info(f"Job {pod.namespace}/{name} runs for {seconds:.0f} s now: {line}", ephemeral=True)
 
 
 def _remove_left_job(cluster: Cluster, metadata: Mapping[str, Any]) -> None:

@@ -185,7 +185,9 @@ def test_a_job_left_running_by_a_killed_engine_is_replaced(deployment, kubelet, 
     assert deployment.ready_label() in deployment.labels(node)
 
 
-def test_a_job_that_takes_too_long_shows_its_log_and_how_to_give_it_more_time(deployment, kubelet, built, log_server):
+def test_a_job_that_takes_long_says_how_far_it_is_and_if_too_long_how_to_give_it_more_time(
+    deployment, kubelet, built, log_server
+):
     built.write()
     deployment.nodes.add(KERNEL)
     deployment.stack.config["kmm:build"] = {"timeout": "90s"}
@@ -193,6 +195,8 @@ def test_a_job_that_takes_too_long_shows_its_log_and_how_to_give_it_more_time(de
         slow = built.pod()
         assert slow["spec"]["activeDeadlineSeconds"] == 90
         log_server(slow, "CC [M] kmod.o\n")
+        kubelet.run(slow)
+        read_until(up, " s now: CC [M] kmod.o")
         kubelet.complete(slow, 137, reason="DeadlineExceeded", message="Pod was active longer than its deadline")
         output = finish(up, 1)
     assert "CC [M] kmod.o\n" in output
