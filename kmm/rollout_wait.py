@@ -37,6 +37,7 @@ _COUNTED_WITHIN: Final = 10.0  # seconds after the pods are Ready
 _COUNTING_PAUSE: Final = 0.5
 _EVENTS: Final = 10
 _UNREADY: Final = (State.WAITING, State.FAILED)
+_DONE: Final = (State.READY, State.BLOCKED)
 _PATIENCE: Final = 3  # looks in a row that must find a pod stuck before it counts as failed
 
 
@@ -52,7 +53,8 @@ class Patience:
 class RolloutWait:
     """One wait for all workloads; `manager` owns the ready labels.
 
-    `counting`: a DaemonSet does not count yet what its pods said at the last look.
+    `counting`: at the last look nothing had to be waited for, but a DaemonSet did not count its pods yet, or one may
+    still come to a node that is not waited for, as it is cordoned.
     """
 
     cluster: "Cluster"
@@ -67,18 +69,21 @@ class RolloutWait:
 
         Raises ClusterError with a report by Module and node, when more nodes than allowed are not Ready in time, or
         can't become so. Fewer are waited for just as long: nobody labels them ready after the run.
-        The DaemonSets' own counts then get some seconds to say the same.
+        The DaemonSets' own counts then get some seconds to say the same: by them the next run sees that there is
+        nothing to do. Meanwhile a pod may go that was Ready, and is waited for again.
         """
         deadline = time.monotonic() + patience.timeout
+        counted_by = deadline
         while True:
             started = time.monotonic()
             found = self.look()
             self.tell(_progress(found))
-            if time.monotonic() >= deadline or not any(_waiting(found)):
+            waiting = any(_waiting(found))
+            counted_by = deadline if waiting else min(counted_by, started + _COUNTED_WITHIN)
+            if time.monotonic() >= counted_by or not (waiting or self.counting):
                 break
-            pause = max(_PAUSE, 5 * (time.monotonic() - started))
-            time.sleep(min(pause, max(deadline - time.monotonic(), 0)))
-        self._let_count(min(deadline, time.monotonic() + _COUNTED_WITHIN))
+            pause = max(_PAUSE, 5 * (time.monotonic() - started)) if waiting else _COUNTING_PAUSE
+            time.sleep(min(pause, max(counted_by - time.monotonic(), 0)))
         self.tell(_left_out(found))
         if reports := self._reports(found, patience):
             raise ClusterError("\n".join(reports))
@@ -103,7 +108,7 @@ class RolloutWait:
             for workload, daemon_set in unsettled:
                 found[workload] = [self._patient(workload, one) for one in outcomes(workload, daemon_set, pods, nodes)]
                 self._go_on(workload, daemon_set, pods, nodes)
-        self.counting = any(all(one.state is State.READY for one in found[workload]) for workload, _ in unsettled)
+        self.counting = any(all(one.state in _DONE for one in found[workload]) for workload, _ in unsettled)
         found = dict(block_device_plugins(found))
         self.cluster.apply_node_labels(label_changes(self.manager, found, nodes.values()), self.manager)
         labels = {workload.label for workload in self.workloads}
@@ -117,12 +122,6 @@ class RolloutWait:
             if line not in self.told:
                 print(line, file=sys.stderr, flush=True)  # noqa: T201
                 self.told.add(line)
-
-    def _let_count(self, deadline: float) -> None:
-        """By the counts, not by the pods, the next run sees that there is nothing to do."""
-        while self.counting and time.monotonic() < deadline:
-            time.sleep(_COUNTING_PAUSE)
-            self.look()
 
     def _go_on(
         self, workload: Workload, daemon_set: "DaemonSet", pods: "Sequence[Pod]", nodes: "Mapping[str, Node]"

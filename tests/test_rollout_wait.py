@@ -17,29 +17,37 @@ COUNTED = DaemonSet("default", "kmod", template_hash="hash", template="3", desir
 
 
 class LaggingCluster:
-    """A loader pod that is Ready, and a DaemonSet that counts it when it is looked at for the `counts_at`th time."""
+    """A loader pod that is Ready, and a DaemonSet that counts it when it is looked at for the `counts_at`th time.
 
-    def __init__(self, counts_at):
+    At the looks `without_pod` the pod has gone, and another one has not come yet.
+    """
+
+    def __init__(self, counts_at, without_pod=(), cordoned=False):
         self.looks = 0
+        self._cordoned = cordoned
         self._counts_at = counts_at
+        self._without_pod = without_pod
 
     def nodes(self):
-        return [replace(node("a", labels={LABEL: ""}), label_owners={LABEL: frozenset({"stack.ready"})})]
+        owners = {LABEL: frozenset({"stack.ready"})}
+        return [replace(node("a", labels={LABEL: ""}, cordoned=self._cordoned), label_owners=owners)]
 
     def daemon_sets(self):
         self.looks += 1
         return [COUNTED if self.looks >= self._counts_at else replace(COUNTED, ready=0)]
 
     def pods(self, *_roles):
-        return [Pod("default", "pod", "a", "kmod", template="3", phase="Running", ready=True)]
+        there = self.looks not in self._without_pod
+        return [Pod("default", "pod", "a", "kmod", template="3", phase="Running", ready=True)] if there else []
 
     def apply_node_labels(self, changes, manager):
-        assert not changes
+        """What the labels are is for others."""
 
 
 @pytest.fixture(autouse=True)
 def _no_time_passes(monkeypatch):
     monkeypatch.setattr(rollout_wait, "_COUNTING_PAUSE", 0)
+    monkeypatch.setattr(rollout_wait, "_PAUSE", 0)
 
 
 def wait(cluster, timeout=600):
@@ -50,6 +58,14 @@ def wait(cluster, timeout=600):
 @pytest.mark.parametrize("counts_at", [1, 2, 5])
 def test_it_ends_with_the_look_that_finds_all_pods_counted(counts_at):
     assert wait(LaggingCluster(counts_at)) == counts_at
+
+
+def test_a_pod_that_goes_before_it_is_counted_is_waited_for_again():
+    assert wait(LaggingCluster(7, without_pod=(3, 4))) == 7
+
+
+def test_a_pod_on_its_way_to_a_cordoned_node_is_given_a_moment():
+    assert wait(LaggingCluster(4, without_pod=(1, 2), cordoned=True)) == 4
 
 
 def test_without_waiting_one_look_is_enough():
