@@ -53,8 +53,8 @@ class Patience:
 class RolloutWait:
     """One wait for all workloads; `manager` owns the ready labels.
 
-    `counting`: at the last look nothing had to be waited for, but a DaemonSet did not count its pods yet, or one may
-    still come to a node that is not waited for, as it is cordoned.
+    `counting`: at the last look a workload had nothing to wait for, but its DaemonSet did not count all pods yet, or
+    one may still come to a node that is not waited for, as it is cordoned.
     """
 
     cluster: "Cluster"
@@ -73,17 +73,17 @@ class RolloutWait:
         nothing to do. Meanwhile a pod may go that was Ready, and is waited for again.
         """
         deadline = time.monotonic() + patience.timeout
-        counted_by = deadline
+        until = deadline
         while True:
             started = time.monotonic()
             found = self.look()
             self.tell(_progress(found))
             waiting = any(_waiting(found))
-            counted_by = deadline if waiting else min(counted_by, started + _COUNTED_WITHIN)
-            if time.monotonic() >= counted_by or not (waiting or self.counting):
+            until = deadline if waiting else min(until, started + _COUNTED_WITHIN)
+            if time.monotonic() >= until or not (waiting or self.counting):
                 break
             pause = max(_PAUSE, 5 * (time.monotonic() - started)) if waiting else _COUNTING_PAUSE
-            time.sleep(min(pause, max(counted_by - time.monotonic(), 0)))
+            time.sleep(min(pause, max(until - time.monotonic(), 0)))
         self.tell(_left_out(found))
         if reports := self._reports(found, patience):
             raise ClusterError("\n".join(reports))

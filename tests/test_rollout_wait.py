@@ -24,13 +24,14 @@ class LaggingCluster:
 
     def __init__(self, counts_at, without_pod=(), cordoned=False):
         self.looks = 0
+        self.labels = {LABEL: ""}
         self._cordoned = cordoned
         self._counts_at = counts_at
         self._without_pod = without_pod
 
     def nodes(self):
-        owners = {LABEL: frozenset({"stack.ready"})}
-        return [replace(node("a", labels={LABEL: ""}, cordoned=self._cordoned), label_owners=owners)]
+        owners = dict.fromkeys(self.labels, frozenset({"stack.ready"}))
+        return [replace(node("a", labels=self.labels, cordoned=self._cordoned), label_owners=owners)]
 
     def daemon_sets(self):
         self.looks += 1
@@ -41,7 +42,9 @@ class LaggingCluster:
         return [Pod("default", "pod", "a", "kmod", template="3", phase="Running", ready=True)] if there else []
 
     def apply_node_labels(self, changes, manager):
-        """What the labels are is for others."""
+        assert self._without_pod or not changes
+        for change in changes:
+            self.labels = change.labels
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +55,7 @@ def _no_time_passes(monkeypatch):
 
 def wait(cluster, timeout=600):
     RolloutWait(cluster, "stack.ready", [LOADER]).run(Patience(timeout, allowed_unready("0")))
+    assert cluster.labels == {LABEL: ""}
     return cluster.looks
 
 

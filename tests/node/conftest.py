@@ -23,12 +23,12 @@ from tools.bootstrap import PINS, BootstrapError, ensure
 from tools.cluster import EmbeddedClusterError
 from tools.real.network import REGISTRY
 from tools.real.packages import RealNodesError, require_root
-from tools.real.site import CONSOLE, Site
+from tools.real.site import Site
 from tools.registry import RegistryStartError
 from tools.stack import Stack
 
 _FOLDER = Path(__file__).parent
-_LINES_OF_CONSOLE = 60
+_LINES = 60  # a trace of the kernel is that long
 
 
 def pytest_collection_modifyitems(items):
@@ -39,12 +39,11 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport():
+def pytest_runtest_makereport(item):
     """Show with a test that fails what the kernel of the virtual machine said last."""
     report = yield
-    if report.failed and CONSOLE.exists():
-        said = CONSOLE.read_text(errors="replace").splitlines()[-_LINES_OF_CONSOLE:]
-        report.sections.append(("Console of the virtual machine", "\n".join(said)))
+    if report.failed and (machine := item.funcargs.get("virtual_machine")):
+        report.sections.append(("Console of the virtual machine", machine.last_words(_LINES)))
     return report
 
 

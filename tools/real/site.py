@@ -27,7 +27,6 @@ from tools.registry import Registry
 FOLDER: Final = CHECKOUT / ".kmm/real"
 CLUSTER_FOLDER: Final = FOLDER / "cluster"
 AGENT: Final = FOLDER / "vm/agent.sock"
-CONSOLE: Final = FOLDER / "vm/console.log"
 _LOCK: Final = Path("/run/kmm-real-nodes.lock")
 # About as Kubernetes itself; kwok lets a node be silent for minutes.
 _LOST_AFTER: Final = {"node-monitor-period": "5s", "node-monitor-grace-period": "40s"}

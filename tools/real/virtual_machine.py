@@ -18,6 +18,7 @@ _PRELOAD: Final = Path(__file__).parent / "node/preload"
 _DISK_GIB: Final = 6
 _KUBELET_PORT: Final = 10250
 _BOOT_WITHIN_SECONDS: Final = 180
+_LINES: Final = 15
 _PROCESSOR: Final = "max,-erms,-fsrm"  # without the string instructions that QEMU emulates byte by byte
 # With a second one, QEMU 7.2 may go on executing what the kernel has since patched out of its own code: both then hang
 # in one instruction. A boot takes 0.8 s longer with one.
@@ -90,7 +91,7 @@ class VirtualMachine:
         while not self.agent.is_up():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.power_off()
-                raise VirtualMachineError(f"The virtual machine did not start.\n{self._words()}")
+                raise VirtualMachineError(f"The virtual machine did not start.\n{self.last_words(_LINES)}")
             time.sleep(0.5)
 
     def power_off(self) -> None:
@@ -130,6 +131,12 @@ class VirtualMachine:
         """Return the output of dmesg."""
         return self.run("dmesg")
 
+    def last_words(self, lines: int) -> str:
+        """Return so many lines each from the ends of QEMU's log and of the console."""
+        logs = (self.folder / "qemu.log", self.folder / "console.log")
+        ends = (log.read_text(errors="replace").splitlines()[-lines:] for log in logs if log.exists())
+        return "\n".join("\n".join(end) for end in ends)
+
     def _hardware(self) -> list[str | Path]:
         forward = f"hostfwd=tcp:{VM_ADDRESS}:{_KUBELET_PORT}-:{_KUBELET_PORT}"
         return [
@@ -145,10 +152,6 @@ class VirtualMachine:
     def _boot(self, kernel: str, image: Path) -> list[str | Path]:
         initrd = self._debian / f"boot/initrd.img-{kernel}"
         return ["-kernel", image, "-initrd", initrd, "-append", " ".join(_KERNEL_OPTIONS)]
-
-    def _words(self) -> str:
-        logs = (self.folder / "qemu.log", self.folder / "console.log")
-        return "\n".join("\n".join(log.read_text(errors="replace").splitlines()[-15:]) for log in logs if log.exists())
 
 
 def _apart(folder: Path, *command: str) -> None:
