@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import pytest
 
+from tools import apt
 from tools.bootstrap import cache_folder
 
 COMPILER = ("apt-get", "dpkg", "gcc", "make", "openssl")
@@ -87,9 +88,9 @@ def _unpack(root: Path, packages: Callable[[Path], list[str]]) -> None:
     downloads = root / "downloads"
     (downloads / "lists/partial").mkdir(parents=True)
     (downloads / "archives/partial").mkdir(parents=True)
-    _run(downloads, "apt-get", "update")
+    _download(downloads, "update")
     if wanted := packages(downloads):
-        _run(downloads, "apt-get", "download", *wanted)
+        _download(downloads, "download", *wanted)
     for package in downloads.glob("*.deb"):
         _run(downloads, "dpkg", "-x", str(package), str(root))
     shutil.rmtree(downloads)
@@ -126,8 +127,25 @@ def _make_movable(root: Path) -> None:
     policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
 
 
+def _download(downloads: Path, *arguments: str) -> None:
+    try:
+        apt.download(*_apt_options(downloads), *arguments, cwd=downloads)
+    except apt.AptError as error:
+        raise PackagesMissingError(f"Debian's packages cannot be had: {error}") from error
+
+
 def _run(downloads: Path, program: str, *arguments: str) -> str:
-    """Run in `downloads`; apt with lists and archives of its own, which need no root."""
+    """Run in `downloads`."""
+    command = [program, *(_apt_options(downloads) if program.startswith("apt-") else ()), *arguments]
+    done = subprocess.run(command, check=False, cwd=downloads, capture_output=True, text=True)
+    if done.returncode:
+        words = " ".join([program, *arguments])
+        raise PackagesMissingError(f"Debian's packages cannot be had: {words}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _apt_options(downloads: Path) -> list[str]:
+    """For lists and archives of its own, which need no root."""
     options = (
         f"Dir::State::Lists={downloads}/lists",
         f"Dir::Cache={downloads}",
@@ -135,10 +153,4 @@ def _run(downloads: Path, program: str, *arguments: str) -> str:
         "APT::Sandbox::User=",
         "Acquire::http::Timeout=20",
     )
-    apt_options = [f"-o{option}" for option in options] if program.startswith("apt-") else []
-    command = [program, *apt_options, *arguments]
-    done = subprocess.run(command, check=False, cwd=downloads, capture_output=True, text=True)
-    if done.returncode:
-        words = " ".join([program, *arguments])
-        raise PackagesMissingError(f"Debian's packages cannot be had: {words}: {done.stderr.strip()}")
-    return done.stdout
+    return [f"-o{option}" for option in options]

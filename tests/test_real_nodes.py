@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tools import apt
 from tools.real import guest_agent, leftovers, site
 from tools.real.guest_agent import GuestAgent, GuestAgentError
 from tools.real.packages import RealNodesError, require_root
@@ -87,3 +88,26 @@ def test_a_machine_whose_kernel_hangs_is_said_not_to_answer(monkeypatch, tmp_pat
         assert not agent.is_up()
         with pytest.raises(GuestAgentError, match="does not answer: timed out"):
             agent.run("true")
+
+
+@pytest.fixture
+def archive(monkeypatch, tmp_path):
+    """A Debian archive that stands still as long as there is no file `reachable`; apt's tries are in `tries`."""
+    program = tmp_path / "apt-get"
+    program.write_text(f"#!/bin/sh\necho $* >>{tmp_path}/tries\n[ -e {tmp_path}/reachable ] || exec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(apt, "_WITHIN_SECONDS", 0.3)
+    return tmp_path
+
+
+def test_an_archive_that_stands_still_is_asked_again_and_then_named(archive):
+    with pytest.raises(apt.AptError, match=r"apt-get update: not done within 0\.3 s, 3 times\. Is Debian's archive"):
+        apt.download("update")
+    assert len((archive / "tries").read_text().splitlines()) == 3
+
+
+def test_an_archive_that_answers_is_asked_once(archive):
+    (archive / "reachable").touch()
+    apt.download("update")
+    assert len((archive / "tries").read_text().splitlines()) == 1

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from tools import apt
+
 SUITE: Final = "bookworm"
 _COMPONENT: Final = "main"
 FIRMWARE: Final = Path("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
@@ -55,8 +57,13 @@ def install_missing_programs() -> None:
         return
     packages = sorted(missing)
     say(f"installing Debian packages: {' '.join(packages)}")
-    _apt_get("update")
-    _apt_get("install", "--yes", "--no-install-recommends", "--no-remove", *packages)
+    install = ("install", "--yes", "--no-install-recommends", "--no-remove", *packages)
+    _download("update")
+    _download("--download-only", *install)
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(["apt-get", "-qq", *install], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RealNodesError(f"apt-get {' '.join(install)} failed:\n{done.stderr.strip()}")
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Archive:
 @cache
 def archive() -> Archive:
     """Return the archive after one `apt-get update`, so that versions and downloads are of the same day."""
-    _apt_get("update")
+    _download("update")
     targets = _output(
         "apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT) $(ORIGIN)", "Created-By: Packages"
     )
@@ -96,11 +103,11 @@ def _network_options() -> tuple[str, ...]:
     return tuple(line.removesuffix(";") for line in lines if line.startswith(ours))
 
 
-def _apt_get(*arguments: str) -> None:
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(["apt-get", "-qq", *arguments], env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RealNodesError(f"apt-get {' '.join(arguments)} failed:\n{done.stderr.strip()}")
+def _download(*arguments: str) -> None:
+    try:
+        apt.download(*arguments)
+    except apt.AptError as error:
+        raise RealNodesError(str(error)) from error
 
 
 def _output(*command: str) -> str:
