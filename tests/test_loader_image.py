@@ -5,46 +5,26 @@ a problem, spoils the image, or leaves a signature that the kernel would refuse.
 """
 
 import gzip
-import io
-import json
 import lzma
-import os
 import re
-import shlex
 import shutil
 import subprocess
-import tarfile
-import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Self
 
 import pytest
-from debian_packages import Debian, PackagesMissingError, docker_engine, leave_out
+from debian_packages import Debian, PackagesMissingError, leave_out
+from module_signing import SIGNATURE_MAGIC, Image, SigningKey, new_signing_key, run, signed_by
 
 from tools.bootstrap import Toolset
-from tools.real.node_root import mmdebstrap
-from tools.real.packages import install_missing_programs
 from tools.registry import Registry
 
 LOADER_IMAGE = Path(__file__).parents[1] / "loader-image"
 KERNEL_SERIES = ("6.1", "6.12")
-BASE_IMAGE = "debian:made"
-SIGNATURE_MAGIC = b"~Module signature appended~\n"
 
 pytestmark = pytest.mark.xdist_group("loader image")  # compiled and signed once
-
-
-def run(*command: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
-    """Return the output of a command that has to succeed."""
-    done = subprocess.run(command, check=False, env=env, cwd=cwd, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command} failed with {done.returncode}:\n{done.stdout}{done.stderr}"
-    return done.stdout
 
 
 @dataclass(frozen=True)
@@ -110,21 +90,6 @@ def test_modprobe_would_load_the_dependency_first_and_pass_the_parameter(any_sam
     assert [line.split() for line in plan] == [["insmod", base], ["insmod", main, "greeting=hi"]]
 
 
-@dataclass(frozen=True)
-class SigningKey:
-    key: Path
-    certificate: Path
-
-
-def new_signing_key(folder: Path, name: str) -> SigningKey:
-    pair = SigningKey(folder / f"{name}.key", folder / f"{name}.crt")
-    run(
-        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={name}"),
-        *("-keyout", pair.key, "-out", pair.certificate),
-    )
-    return pair
-
-
 @pytest.fixture(scope="session")
 def signing_key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
     return new_signing_key(tmp_path_factory.mktemp("key"), "signer")
@@ -135,66 +100,11 @@ def other_key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
     return new_signing_key(tmp_path_factory.mktemp("key"), "other")
 
 
-def signed_by(module: bytes, signer: SigningKey, folder: Path) -> bool:
-    """Check the end of a module as include/linux/module_signature.h lays it out; OpenSSL verifies the PKCS#7."""
-    if not module.endswith(SIGNATURE_MAGIC):
-        return False
-    descriptor_start = len(module) - len(SIGNATURE_MAGIC) - 12
-    length = int.from_bytes(module[descriptor_start + 8 : descriptor_start + 12], "big")
-    (folder / "content").write_bytes(module[: descriptor_start - length])
-    (folder / "signature").write_bytes(module[descriptor_start - length : descriptor_start])
-    command = ["openssl", "cms", "-verify", "-binary", "-inform", "DER", "-noverify", "-out", "/dev/null"]
-    command += ["-in", "signature", "-content", "content", "-certfile", str(signer.certificate)]
-    return subprocess.run(command, check=False, cwd=folder, capture_output=True).returncode == 0
-
-
 @pytest.fixture(scope="session")
 def registry(tools: Toolset, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Host and port of a registry."""
     with Registry(tmp_path_factory.mktemp("registry"), tools) as running:
         yield running.host
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image in the registry."""
-
-    registry: str
-    repository: str
-
-    def __str__(self) -> str:
-        return f"{self.registry}/{self.repository}:1"
-
-    @property
-    def exists(self) -> bool:
-        try:
-            self._get("manifests/1").close()
-        except urllib.error.HTTPError as error:
-            assert error.code == 404
-            return False
-        return True
-
-    @property
-    def manifest(self) -> Any:
-        with self._get("manifests/1") as answer:
-            return json.load(answer)
-
-    @property
-    def config(self) -> Any:
-        with self._get(f"blobs/{self.manifest['config']['digest']}") as answer:
-            return json.load(answer)["config"]
-
-    def last_layer(self) -> dict[str, bytes]:
-        """Return path and content of the regular files."""
-        with self._get(f"blobs/{self.manifest['layers'][-1]['digest']}") as answer:
-            content = io.BytesIO(answer.read())
-        with tarfile.open(fileobj=content) as archive:
-            return {f"/{file.name}": archive.extractfile(file).read() for file in archive if file.isfile()}
-
-    def _get(self, path: str) -> Any:
-        request = urllib.request.Request(f"http://{self.registry}/v2/{self.repository}/{path}")
-        request.add_header("Accept", "application/vnd.oci.image.manifest.v1+json")
-        return urllib.request.urlopen(request)
 
 
 @dataclass(frozen=True)
@@ -416,97 +326,3 @@ def test_the_signer_leaves_no_copy_of_the_image_behind(signing: Signing, tree: P
     assert signing.run(TMPDIR=str(scratch)).returncode == 0
     assert signing.run("/opt/absent.ko", TMPDIR=str(scratch)).returncode == 1
     assert list(scratch.iterdir()) == []
-
-
-class Docker:
-    """An engine with a socket and a store of its own. A context manager that starts it and ends it."""
-
-    def __init__(self, debian: Debian, folder: Path) -> None:
-        host = f"unix://{folder}/socket"
-        self.environment = debian.environment | {"DOCKER_HOST": host, "DOCKER_BUILDKIT": "1", "HOME": str(folder)}
-        places = [f"--{name}={folder / name}" for name in ("data-root", "exec-root", "pidfile")]
-        # Containers use the machine's network, to which nothing is added.
-        self._command = ["dockerd", f"--host={host}", *places, "--bridge=none", "--iptables=false", "--ip6tables=false"]
-        self._folder = folder
-
-    def __call__(self, *arguments: str | Path) -> str:
-        return run("docker", *arguments, env=self.environment)
-
-    def __enter__(self) -> Self:
-        log_file = self._folder / "log"
-        with log_file.open("wb") as log:
-            self._process = subprocess.Popen(self._command, env=self.environment, stdout=log, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 60
-        while subprocess.run(["docker", "info"], env=self.environment, capture_output=True, check=False).returncode:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.__exit__()
-                pytest.fail(f"Docker does not start:\n{log_file.read_text()}")
-            time.sleep(0.2)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
-        left_mounted = self._folder / "exec-root/netns/default"
-        subprocess.run(["umount", left_mounted], capture_output=True, check=False)
-
-
-@pytest.fixture
-def docker(tmp_path: Path) -> Iterator[Docker]:
-    """Docker with Debian made from packages, as nothing can be had from Docker Hub."""
-    if os.geteuid():
-        leave_out("Docker needs root")
-    install_missing_programs()
-    try:
-        engine = docker_engine()
-    except PackagesMissingError as error:
-        leave_out(str(error))
-    mmdebstrap(tmp_path / "debian.tar", "ca-certificates")
-    # The sockets of an engine need short names: pytest's own folder may be too deep.
-    with TemporaryDirectory(prefix="docker-") as folder, Docker(engine, Path(folder)) as running:
-        running("import", tmp_path / "debian.tar", BASE_IMAGE)
-        yield running
-
-
-def readme_commands() -> str:
-    """The commands for docker, as a reader types them."""
-    return "".join(
-        re.findall(r"```sh skip=\"needs docker.*?\n(.*?)```", (LOADER_IMAGE / "README.md").read_text(), re.DOTALL)
-    )
-
-
-@pytest.mark.node
-def test_docker_builds_the_images_as_the_readme_says(
-    docker: Docker, debian: Debian, registry: str, signing_key: SigningKey, tmp_path: Path
-) -> None:
-    release = debian.release("6.12")  # with a +, which no tag can hold
-    reader = f"""
-        kubectl() {{ echo {release}; }}
-        docker() {{
-            action=$1; shift
-            [ "$action" != build ] || set -- --network=host --build-arg=BASE_IMAGE={BASE_IMAGE} "$@"
-            command docker "$action" "$@"
-        }}
-    """
-    run("sh", "-euc", reader + readme_commands(), env=docker.environment, cwd=LOADER_IMAGE.parent)
-    assert "buildah version" in docker("run", "--rm", "registry.example.com/kmm-builder:1", "buildah", "--version")
-    unsigned, signed = (Image(registry, name) for name in ("kmm-sample", "kmm-sample-signed"))
-    docker("tag", f"registry.example.com/kmm-sample:{release.replace('+', '_')}", str(unsigned))
-    docker("push", str(unsigned))
-    assert unsigned.config["Labels"]["org.opencontainers.image.version"] == release
-
-    settings = {"UNSIGNED_IMAGE": unsigned, "SIGNED_IMAGE": signed, "PULL_TLS_VERIFY": "false"}
-    settings |= {"PUSH_TLS_VERIFY": "false"}
-    secrets = [("key", signing_key.key), ("cert", signing_key.certificate)]
-    signing_key.key.chmod(0o644)  # the default mode of a mounted Secret: the signer is not root
-    options = [f"--env={name}={value}" for name, value in settings.items()]
-    options += [f"--volume={file}:/run/secrets/signing-{name}/{name}:ro" for name, file in secrets]
-    docker("run", "--rm", "--network=host", *options, "registry.example.com/kmm-signer:1")
-    names = [f"/opt/lib/modules/{release}/{name}.ko" for name in ("kmm_sample", "kmm_sample_base")]
-    files = signed.last_layer()
-    assert sorted(files) == names
-    assert all(signed_by(content, signing_key, tmp_path) for content in files.values())
-
-    modprobe = ["modprobe", "--show-depends", "-d", "/opt", "-S", release, "kmm_sample"]
-    plan = docker("run", "--rm", str(signed), "sh", "-c", f"sleep 0 && ls /firmware && {shlex.join(modprobe)}")
-    assert plan.split() == ["kmm_sample.bin", "insmod", names[1], "insmod", names[0]]

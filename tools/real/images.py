@@ -4,16 +4,16 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 from tools.bootstrap import CHECKOUT
+from tools.real import mirror
 from tools.real.cache import cached
 from tools.real.network import REGISTRY
-from tools.real.node_root import PAUSE_IMAGE, mmdebstrap
+from tools.real.node_root import PAUSE_IMAGE, kernels, mmdebstrap
 from tools.real.packages import RealNodesError, archive
 
 DEBIAN_IMAGE: Final = f"{REGISTRY}/debian:bookworm"
@@ -33,45 +33,50 @@ ADD debian.tar /
 CMD ["/bin/sh"]
 """
 _DEBIAN_PACKAGES: Final = ("ca-certificates",)
-_LAYOUT: Final = "layout"
-
-
-@dataclass(frozen=True)
-class _Recipe:
-    """An image on top of the Debian image, whose Containerfile in `context` installs `packages`."""
-
-    image: str
-    context: Path
-    packages: tuple[str, ...]
-
-    def inputs(self) -> list[object]:
-        """Return what the image is made from, besides its base."""
-        files = {path.name: path.read_text() for path in sorted(self.context.iterdir())}
-        return [files, archive().versions(self.packages)]
-
-
-_RECIPES: Final = (
-    _Recipe(BUILDER_IMAGE, CHECKOUT / "loader-image/builder", ("buildah",)),
-    _Recipe(SIGNER_IMAGE, CHECKOUT / "loader-image/signer", ("linux-kbuild-6.1", "skopeo", "umoci")),
-    _Recipe(SAMPLE_SOURCE_IMAGE, CHECKOUT / "loader-image/sample", ()),
-    _Recipe(DEVICE_PLUGIN_IMAGE, CHECKOUT / "tests/node/device-plugin", ("python3-grpcio",)),
+_PACKAGES_OF_BUILDS: Final = (  # besides the headers of the kernels
+    "buildah",
+    "gzip",
+    "kmod",
+    "linux-kbuild-6.1",
+    "make",
+    "python3-grpcio",
+    "skopeo",
+    "umoci",
+    "xz-utils",
+    "zstd",
 )
+_CONTEXTS: Final = {  # of the images on top of the Debian image
+    BUILDER_IMAGE: CHECKOUT / "loader-image/builder",
+    SIGNER_IMAGE: CHECKOUT / "loader-image/signer",
+    SAMPLE_SOURCE_IMAGE: CHECKOUT / "loader-image/sample",
+    DEVICE_PLUGIN_IMAGE: CHECKOUT / "tests/node/device-plugin",
+}
+_LAYOUT: Final = "layout"
+_MIRROR: Final = "packages"
 
 
-def provide(debian_root: Path) -> None:
-    """Put all base images into the registry, which has to run: the others are built on its Debian image."""
+def provide(debian_root: Path, folder: Path) -> None:
+    """Put all base images into the registry, which has to run, and start the mirror for what is built on them.
+
+    `folder` is that of the real nodes.
+    """
     debian = archive()
-    base = [_DEBIAN, debian.sources, debian.options, debian.versions(("base-files", *_DEBIAN_PACKAGES))]
-    _provide(PAUSE_IMAGE, [_PAUSE, str(debian_root)], partial(_make_pause, debian_root / "bin/busybox"))
-    _provide(DEBIAN_IMAGE, base, _make_debian)
-    for recipe in _RECIPES:
-        _provide(recipe.image, [base, recipe.inputs()], partial(_build, recipe.context))
+    busybox = debian_root / "bin/busybox"
+    packages = (*_PACKAGES_OF_BUILDS, *(f"linux-headers-{kernel}" for kernel in kernels(debian_root)))
+    base = [_DEBIAN, debian.sources, debian.options, debian.versions(("base-files", *_DEBIAN_PACKAGES, *packages))]
+    _provide(PAUSE_IMAGE, [_PAUSE, str(debian_root)], partial(_make_pause, busybox))
+    mirror.serve(_provide(DEBIAN_IMAGE, base, partial(_make_debian, packages)) / _MIRROR, folder, busybox)
+    for image, context in _CONTEXTS.items():
+        files = {path.name: path.read_text() for path in sorted(context.iterdir())}
+        _provide(image, [base, files], partial(_build, context))
 
 
-def _provide(image: str, inputs: Sequence[object], make: Callable[[Path], None]) -> None:
+def _provide(image: str, inputs: Sequence[object], make: Callable[[Path], None]) -> Path:
+    """Push an image and return its folder in the cache."""
     name = image.rpartition("/")[2].partition(":")[0]
-    layout = cached(f"image-{name}", json.dumps(inputs), make) / _LAYOUT
-    _run("skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci:{layout}", f"docker://{image}")
+    folder = cached(f"image-{name}", json.dumps(inputs), make)
+    _run("skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"oci:{folder / _LAYOUT}", f"docker://{image}")
+    return folder
 
 
 def _make_pause(busybox: Path, folder: Path) -> None:
@@ -81,9 +86,11 @@ def _make_pause(busybox: Path, folder: Path) -> None:
         _build(Path(context), folder)
 
 
-def _make_debian(folder: Path) -> None:
+def _make_debian(packages: Sequence[str], folder: Path) -> None:
+    (folder / _MIRROR).mkdir()
     with TemporaryDirectory(dir=folder) as context:
-        mmdebstrap(Path(context, "debian.tar"), *_DEBIAN_PACKAGES)
+        fetch = mirror.fetch_hook(packages, folder / _MIRROR)
+        mmdebstrap(Path(context, "debian.tar"), *_DEBIAN_PACKAGES, hooks=(fetch,))
         Path(context, "Containerfile").write_text(_DEBIAN)
         _build(Path(context), folder)
 

@@ -15,7 +15,7 @@ from tools.cluster import Cluster
 from tools.real import network
 
 # Ending `unshare` ends the kubelet's node with all its containers and mounts.
-_PROGRAMS: Final = ("unshare", "qemu-system-x86", "registry")  # the kernel's names, of 15 letters at most
+_PROGRAMS: Final = ("unshare", "qemu-system-x86", "registry", "busybox")  # the kernel's names, of 15 letters at most
 
 
 def remove(folder: Path, tools: Toolset) -> None:

@@ -1,7 +1,8 @@
 """The network of the real nodes: a bridge on this machine, with the registry's one address on it.
 
 The same image name has to work for the checks on this machine, for build pods and for both containerds. Pods of the
-kubelet on this machine reach the bridge as their gateway; the VM's user-mode network passes connections on from here.
+kubelet on this machine reach the bridge as their gateway, and nothing beyond; the VM's user-mode network passes
+connections on from here.
 """
 
 import subprocess
@@ -21,34 +22,20 @@ HOST_SEEN_FROM_VM: Final = "10.0.2.2"  # QEMU's name for this machine's loopback
 
 _FORWARDING: Final = Path("/proc/sys/net/ipv4/ip_forward")
 _SAVED_FORWARDING: Final = "ip_forward"
-_RULES: Final = (
-    ("nat", "POSTROUTING", "-s", POD_SUBNET, "!", "-d", POD_SUBNET, "-j", "MASQUERADE"),
-    ("filter", "FORWARD", "-i", BRIDGE, "-j", "ACCEPT"),
-    ("filter", "FORWARD", "-o", BRIDGE, "-j", "ACCEPT"),
-)
 
 
 def up(folder: Path) -> None:
-    """Make the bridge and let pods reach Debian's archive through this machine; `folder` keeps what `down` restores.
-
-    Raises RealNodesError with the reason.
-    """
+    """Make the bridge; `folder` keeps what `down` restores. Raises RealNodesError with the reason."""
     (folder / _SAVED_FORWARDING).write_text(_FORWARDING.read_text())
-    _FORWARDING.write_text("1")
     _run("ip", "link", "add", BRIDGE, "type", "bridge")
     for address in (GATEWAY, VM_ADDRESS):
         _run("ip", "address", "add", f"{address}/24", "dev", BRIDGE)
     _run("ip", "link", "set", BRIDGE, "up")
-    for table, chain, *rule in _RULES:
-        _run("iptables", "--wait", "-t", table, "-I", chain, *rule)
 
 
 def down(folder: Path) -> None:
-    """Remove bridge and rules and restore forwarding, as far as they are there."""
-    for table, chain, *rule in _RULES:
-        while _succeeds("iptables", "--wait", "-t", table, "-D", chain, *rule):
-            pass
-    _succeeds("ip", "link", "delete", BRIDGE)
+    """Remove the bridge, and restore forwarding, which the plugin for the pods' network turns on."""
+    subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
     saved = folder / _SAVED_FORWARDING
     if saved.exists():
         _FORWARDING.write_text(saved.read_text())
@@ -58,7 +45,3 @@ def _run(*command: str) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise RealNodesError(f"{' '.join(command)}: {done.stderr.strip()}")
-
-
-def _succeeds(*command: str) -> bool:
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0

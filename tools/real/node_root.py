@@ -102,7 +102,7 @@ def lay_over(folder: Path, node: Node, kubeconfig: Path, tools: Toolset) -> None
         f"etc/containerd/certs.d/{REGISTRY}/hosts.toml": f'[host."http://{REGISTRY}"]\n',
         "etc/cni/net.d/10-bridge.conflist": json.dumps(_pod_network(node)),
         "etc/hostname": f"{node.name}\n",
-        "etc/resolv.conf": _resolv_conf(),
+        "etc/resolv.conf": "",  # all is reached by address
         "etc/addresses": node.address,
     }
     for path, content in files.items():
@@ -160,12 +160,6 @@ def _pod_network(node: Node) -> dict[str, Any]:
         "ipam": {"type": "host-local", "ranges": [[pods]], "routes": [{"dst": "0.0.0.0/0"}], "dataDir": "/run/cni"},
     }
     return {"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge]}
-
-
-def _resolv_conf() -> str:
-    """The machine's name servers; those of systemd-resolved itself, since a pod can't ask its loopback address."""
-    candidates = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
-    return next((path.read_text() for path in candidates if path.is_file()), "")
 
 
 # restrict_oom_score_adj: without CAP_SYS_RESOURCE runc may not lower a container's score.

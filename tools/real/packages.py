@@ -16,9 +16,9 @@ _COMPONENT: Final = "main"
 FIRMWARE: Final = Path("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
 _NEEDED: Final[Mapping[str, str]] = {  # package by program, or by file
     "ip": "iproute2",
-    "iptables": "iptables",
     "unshare": "util-linux",
     "mmdebstrap": "mmdebstrap",
+    "apt-ftparchive": "apt-utils",
     "mke2fs": "e2fsprogs",
     "buildah": "buildah",
     "skopeo": "skopeo",

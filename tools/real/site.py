@@ -62,7 +62,7 @@ class Site:
             network.up(FOLDER)
             self.cluster.start()
             self.registry.start()
-            images.provide(self._debian)
+            images.provide(self._debian, FOLDER)
             undo.pop_all()
 
     def stop(self) -> None:
