@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from tools.environment import pulumi_environment
 
 NAME = "test"
 _CANCEL_SECONDS = 15
+_KILL_PAUSE = 0.01  # seconds
 
 
 @dataclass(frozen=True)
@@ -182,20 +184,20 @@ def kill(process: subprocess.Popen[str]) -> str:
     The engine gives each provider a process group, so they are found by their session.
     """
     process.kill()  # first, so that it starts nothing more
-    killed: set[int] = set()
-    while alive := _processes_of_session(process.pid) - killed:  # one of them may have started another meanwhile
+    while alive := _processes_of_session(process.pid):  # they take a moment to end, and may have started others
         for pid in alive:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        killed |= alive
+        time.sleep(_KILL_PAUSE)
     output, _ = process.communicate()
     return output
 
 
 def _processes_of_session(session: int) -> set[int]:
+    """The processes that go on; ended ones that nobody waited for have no command any more."""
     found = set()
-    for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
-        with suppress(ProcessLookupError):
-            if os.getsid(pid) == session:
-                found.add(pid)
+    for entry in (one for one in Path("/proc").iterdir() if one.name.isdigit()):
+        with suppress(ProcessLookupError, FileNotFoundError):
+            if os.getsid(int(entry.name)) == session and (entry / "cmdline").read_bytes():
+                found.add(int(entry.name))
     return found

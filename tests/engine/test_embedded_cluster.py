@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -126,6 +127,15 @@ def test_no_process_stays_behind_when_a_command_takes_too_long(tools, tmp_path, 
     with pytest.raises(AssertionError, match=r"pulumi preview .* not done after 3 s"):
         stack.preview(timeout=3)
     assert processes_of_session(sessions[0].pid) == []
+
+
+def test_a_killed_command_is_gone_with_all_that_it_started():
+    busy = "for each in 1 2 3 4 5 6 7 8; do sh -c 'while :; do :; done' & done >/dev/null; echo started; wait"
+    for _ in range(20):
+        process = subprocess.Popen(["sh", "-c", busy], stdout=subprocess.PIPE, text=True, start_new_session=True)
+        process.stdout.readline()
+        kill(process)
+        assert processes_of_session(process.pid) == []
 
 
 def test_a_killed_engine_leaves_a_lock_that_cancel_releases(tools, tmp_path, program):
