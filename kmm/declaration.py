@@ -65,6 +65,7 @@ class Leaving:
 
     `release`: by node name, the ready labels that go. `plugins` must have left these nodes then. `losing`: nodes whose
     kernel label goes or changes, which ends the pods of the loaders `ending` there. `daemon_sets` go altogether.
+    `reloads`: loaders change in place, later in the run, which ends pods then.
     """
 
     release: dict[str, list[str]]
@@ -72,6 +73,7 @@ class Leaving:
     losing: list[str]
     ending: list[str]
     daemon_sets: list[str]
+    reloads: bool
 
     def __bool__(self) -> bool:
         return bool(self.release or self.losing or self.daemon_sets)
@@ -112,6 +114,7 @@ def what_leaves(
         losing=sorted({node for node, _ in moved}),
         ending=sorted({loader for _, loader in moved}),
         daemon_sets=going,
+        reloads=any(one.kind is Kind.RELOAD for one in certain),
     )
 
 

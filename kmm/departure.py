@@ -6,7 +6,7 @@ modprobe's words in the pod's last status, which only a watch sees: with the eve
 
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Thread
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _GONE_WITHIN: Final = 600  # seconds for pods to end
 _PAUSE: Final = 0.5
+_SHORT_PAUSE: Final = 0.02
+_NODES_PAUSE: Final = 5.0  # seconds after which nodes are read again, to see which do not report any more
 _PAUSE_AFTER_ERROR: Final = 15
 _SHOWN: Final = 10
 _LOG_LINES: Final = 100
@@ -34,17 +36,31 @@ Labels = dict[str, list[str]]  # label keys by node name
 
 @dataclass
 class FinalWords:
-    """What loader pods said of unloading, as they went; heard up to the resource version `heard`."""
+    """What loader pods said of unloading, as they went; heard up to the resource version `heard`.
+
+    Pods are `namespace/name`: `gone` have been heard, `ending` are to be heard; None when nobody knows which end.
+    """
 
     heard: str
     failed: list[Pod] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
+    ending: set[str] | None = None
+
+    def expect(self, pods: Iterable[Pod]) -> None:
+        """These pods end, besides those that were expected before."""
+        self.ending = (self.ending or set()) | {_name(pod) for pod in pods}
+
+    @property
+    def complete(self) -> bool:
+        """Whether all pods that end were heard."""
+        return self.ending is not None and self.ending <= self.gone
 
     def report(self) -> str:
         """Where a module is still in the kernel, and why; empty when every one was unloaded."""
         lines = [f"the module of {len(self.failed)} pods could not be unloaded and is in the kernel as it was before:"]
         for pod in self.failed[:_SHOWN]:
             meaning = explain(pod.last_words)
-            lines.append(f"  {pod.node}: {pod.namespace}/{pod.name}: {pod.last_words}")
+            lines.append(f"  {pod.node}: {_name(pod)}: {pod.last_words}")
             lines += [f"    {meaning}"] if meaning else []
         if len(self.failed) > _SHOWN:
             lines.append(f"  and {len(self.failed) - _SHOWN} more")
@@ -65,9 +81,16 @@ def final_words(cluster: "Cluster", daemon_sets: Iterable[str], since: str = "")
     Thread(target=_listen, args=(cluster, owners, words, done), daemon=True).start()
     try:
         yield words
-        time.sleep(_PAUSE)  # the last event may come after the object is gone from lists
+        _hear_the_last(words)
     finally:
         done.set()
+
+
+def _hear_the_last(words: FinalWords) -> None:
+    """An event may come after its object is gone from lists."""
+    deadline = time.monotonic() + _PAUSE
+    while time.monotonic() < deadline and not words.complete:
+        time.sleep(_SHORT_PAUSE)
 
 
 def _listen(cluster: "Cluster", owners: Collection[str], words: FinalWords, done: Event) -> None:
@@ -80,8 +103,11 @@ def _listen(cluster: "Cluster", owners: Collection[str], words: FinalWords, done
                 if done.is_set():
                     return
                 pod, words.heard = event.gone, event.version
-                if pod is not None and _owner(pod) in owners and pod.last_words.startswith(UNLOAD_FAILED):
+                if pod is None:
+                    continue
+                if _owner(pod) in owners and pod.last_words.startswith(UNLOAD_FAILED):
                     words.failed.append(pod)
+                words.gone.add(_name(pod))
         except ClusterError as error:
             say(f"warning: pods may end unheard, and with them what failed to unload: {error}")
             words.heard, pause = "", _PAUSE_AFTER_ERROR
@@ -108,19 +134,25 @@ def await_device_plugins(cluster: "Cluster", plugins: Iterable[str], release: La
         )
 
 
-def remove_daemon_sets(cluster: "Cluster", names: Iterable[str]) -> None:
+def remove_daemon_sets(cluster: "Cluster", names: Iterable[str], words: FinalWords) -> None:
     """Delete these DaemonSets (`namespace/name`), device plugins first, and wait until their pods have ended."""
     wanted = set(names)
     live = cluster.daemon_sets() if wanted else ()
     for role in (ROLE_DEVICE_PLUGIN, ROLE_MODULE_LOADER):
         leaving = [one for one in live if one.role == role and f"{one.namespace}/{one.name}" in wanted]
+        modules = {one.module for one in leaving}
+        pods = [pod for pod in cluster.pods(role, modules=modules) if _owner(pod) in wanted] if leaving else []
         for one in leaving:
             cluster.delete_daemon_set(one.namespace, one.name)
-        if leaving:
-            _await_no_pods(cluster, role, lambda pod: _owner(pod) in wanted)
+        if role == ROLE_MODULE_LOADER:
+            words.expect(pods)
+        if pods:
+            _await_no_pods(cluster, role, lambda pod: _owner(pod) in wanted, modules)
 
 
-def take_kernel_labels_off(cluster: "Cluster", owner: str, names: Iterable[str], loaders: Iterable[str]) -> None:
+def take_kernel_labels_off(
+    cluster: "Cluster", owner: str, names: Iterable[str], loaders: Iterable[str], words: FinalWords
+) -> None:
     """Give up the kernel labels of `owner` on these nodes, and wait until these loaders' pods have ended there.
 
     Where a label stays, because others want it too, so do the pods.
@@ -128,9 +160,13 @@ def take_kernel_labels_off(cluster: "Cluster", owner: str, names: Iterable[str],
     places, ending = set(names), set(loaders)
     if not places:
         return
+    pods = [pod for pod in cluster.pods(ROLE_MODULE_LOADER) if _owner(pod) in ending and pod.node in places]
     _give_up(cluster, {name: [KERNEL_LABEL] for name in places}, f"{owner}.")
     bare = {node.name for node in cluster.nodes() if node.name in places and KERNEL_LABEL not in node.labels}
-    _await_no_pods(cluster, ROLE_MODULE_LOADER, lambda pod: _owner(pod) in ending and pod.node in bare)
+    if leaving := [pod for pod in pods if pod.node in bare]:
+        words.expect(leaving)
+        modules = {pod.module for pod in leaving}
+        _await_no_pods(cluster, ROLE_MODULE_LOADER, lambda pod: _owner(pod) in ending and pod.node in bare, modules)
 
 
 def _give_up(cluster: "Cluster", release: Labels, managers: str) -> None:
@@ -166,8 +202,8 @@ def reload_stale(cluster: "Cluster", manager: str, loaders: Iterable[Workload]) 
     await_device_plugins(cluster, (f"{one.namespace}/{one.name}" for one in plugins), release)
     for pod in stale:
         cluster.delete_pod(pod.namespace, pod.name)
-    names = {(pod.namespace, pod.name) for pod in stale}
-    _await_no_pods(cluster, ROLE_MODULE_LOADER, lambda pod: (pod.namespace, pod.name) in names)
+    names = {_name(pod) for pod in stale}
+    _await_no_pods(cluster, ROLE_MODULE_LOADER, lambda pod: _name(pod) in names, modules)
 
 
 def _found_module(cluster: "Cluster", pod: Pod) -> bool:
@@ -183,23 +219,40 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
+def _name(pod: Pod) -> str:
+    return f"{pod.namespace}/{pod.name}"
+
+
 def _owner(pod: Pod) -> str:
     return f"{pod.namespace}/{pod.daemon_set}"
 
 
-def _await_no_pods(cluster: "Cluster", role: str, leaving: Callable[[Pod], bool]) -> None:
-    """Pods on a node that does not report stay until it does, or is deleted: nobody waits for those."""
-    started = time.monotonic()
-    while left := [pod for pod in cluster.pods(role) if leaving(pod)]:
+def _await_no_pods(
+    cluster: "Cluster", role: str, leaving: Callable[[Pod], bool], modules: Collection[str] = ()
+) -> None:
+    """Wait until no pod of these Modules, or of any, is `leaving`.
+
+    Pods on a node that does not report stay until it does, or is deleted: nobody waits for those.
+    Only what is left is looked at again and again: a list of thousands of pods or nodes is work for all.
+    """
+    started = read = time.monotonic()
+    left = [pod for pod in cluster.pods(role, modules=modules) if leaving(pod)]
+    nodes = {node.name: node for node in cluster.nodes()} if left else {}
+    while left := [pod for pod in left if not lost(nodes.get(pod.node))]:
         looked = time.monotonic()
-        nodes = {node.name: node for node in cluster.nodes()}
-        left = [pod for pod in left if not lost(nodes.get(pod.node))]
-        if not left:
-            return
         if looked - started >= _GONE_WITHIN:
-            shown = ", ".join(f"{pod.namespace}/{pod.name} on {pod.node}" for pod in left[:_SHOWN])
-            raise ClusterError(
-                f"{len(left)} pods have not ended within {_GONE_WITHIN} s: {shown}. "
-                "See why (kubectl describe pod), then run `pulumi up` again"
-            )
-        time.sleep(max(_PAUSE, 5 * (time.monotonic() - looked)))  # a list of thousands of nodes is work for all
+            raise ClusterError(_not_gone(left))
+        if looked - read >= _NODES_PAUSE:
+            nodes, read = {node.name: node for node in cluster.nodes()}, looked
+        left = [pod for pod in cluster.pods(role, modules={pod.module for pod in left}) if leaving(pod)]
+        if left:
+            now = time.monotonic()
+            time.sleep(max(min(_PAUSE, (now - started) / 2), 5 * (now - looked)))
+
+
+def _not_gone(left: Sequence[Pod]) -> str:
+    shown = ", ".join(f"{_name(pod)} on {pod.node}" for pod in left[:_SHOWN])
+    return (
+        f"{len(left)} pods have not ended within {_GONE_WITHIN} s: {shown}. "
+        "See why (kubectl describe pod), then run `pulumi up` again"
+    )

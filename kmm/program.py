@@ -1,5 +1,6 @@
 """What `pulumi preview` and `pulumi up` run: observe, decide, declare."""
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -132,6 +133,7 @@ class _Declaration:
         )
         after: list[pulumi.Resource] = []
         for module in modules:
+            await asyncio.sleep(0)  # the engine goes on with what is declared, while the rest is made
             kept = [one for one in self._kept if one.module == module.plan.module.key]
             component = KernelModule(module, surroundings, kept, pulumi.ResourceOptions(provider=provider))
             after += [*component.device_plugins, *component.kept]

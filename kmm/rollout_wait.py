@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from kmm.nodes import Node
     from kmm.workloads import DaemonSet, Pod
 
-_PAUSE: Final = 2.0  # seconds between two looks, or five times what a look takes
+_PAUSE: Final = 2.0  # seconds between two looks at most, or five times what a look takes
 _COUNTED_WITHIN: Final = 10.0  # seconds after the pods are Ready
 _COUNTING_PAUSE: Final = 0.5
 _EVENTS: Final = 10
 _UNREADY: Final = (State.WAITING, State.FAILED)
 _DONE: Final = (State.READY, State.BLOCKED)
-_PATIENCE: Final = 3  # looks in a row that must find a pod stuck before it counts as failed
+_PATIENCE: Final = 4.0  # seconds in which every look must find a pod stuck before it counts as failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,15 @@ class Patience:
 class RolloutWait:
     """One wait for all workloads; `manager` owns the ready labels.
 
-    `counting`: at the last look a workload had nothing to wait for, but its DaemonSet did not count all pods yet, or
-    one may still come to a node that is not waited for, as it is cordoned.
+    `stuck`: since when (`time.monotonic`) every look found a pod so. `counting`: at the last look a workload had
+    nothing to wait for, but its DaemonSet did not count all pods yet, or one may still come to a node that is not
+    waited for, as it is cordoned.
     """
 
     cluster: "Cluster"
     manager: str
     workloads: Sequence[Workload]
-    stuck: dict[tuple[Workload, str], int] = field(default_factory=dict)
+    stuck: dict[tuple[Workload, str], float] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
     counting: bool = False
 
@@ -72,8 +73,8 @@ class RolloutWait:
         The DaemonSets' own counts then get some seconds to say the same: by them the next run sees that there is
         nothing to do. Meanwhile a pod may go that was Ready, and is waited for again.
         """
-        deadline = time.monotonic() + patience.timeout
-        until = deadline
+        begun = time.monotonic()
+        until = deadline = begun + patience.timeout
         while True:
             started = time.monotonic()
             found = self.look()
@@ -82,8 +83,9 @@ class RolloutWait:
             until = deadline if waiting else min(until, started + _COUNTED_WITHIN)
             if time.monotonic() >= until or not (waiting or self.counting):
                 break
-            pause = max(_PAUSE, 5 * (time.monotonic() - started)) if waiting else _COUNTING_PAUSE
-            time.sleep(min(pause, max(until - time.monotonic(), 0)))
+            now = time.monotonic()
+            pause = min(_PAUSE if waiting else _COUNTING_PAUSE, (now - begun) / 2)  # most pods take no second
+            time.sleep(min(max(pause, 5 * (now - started)), max(until - now, 0)))
         self.tell(_left_out(found))
         if reports := self._reports(found, patience):
             raise ClusterError("\n".join(reports))
@@ -104,7 +106,8 @@ class RolloutWait:
             else:
                 unsettled.append((workload, daemon_set))
         if unsettled:
-            pods = self.cluster.pods(*sorted({workload.role for workload, _ in unsettled}))
+            roles = sorted({workload.role for workload, _ in unsettled})
+            pods = self.cluster.pods(*roles, modules={workload.module for workload, _ in unsettled})
             for workload, daemon_set in unsettled:
                 found[workload] = [self._patient(workload, one) for one in outcomes(workload, daemon_set, pods, nodes)]
                 self._go_on(workload, daemon_set, pods, nodes)
@@ -133,11 +136,12 @@ class RolloutWait:
 
     def _patient(self, workload: Workload, outcome: Outcome) -> Outcome:
         """A pull or a start may fail once and then succeed: only what stays stuck has failed."""
-        key = (workload, outcome.node)
-        self.stuck[key] = self.stuck.get(key, 0) + 1 if outcome.state is State.FAILED else 0
-        if 0 < self.stuck[key] < _PATIENCE:
-            return replace(outcome, state=State.WAITING)
-        return outcome
+        key, now = (workload, outcome.node), time.monotonic()
+        if outcome.state is not State.FAILED:
+            self.stuck.pop(key, None)
+            return outcome
+        patient = now - self.stuck.setdefault(key, now) < _PATIENCE
+        return replace(outcome, state=State.WAITING) if patient else outcome
 
     def _reports(self, found: Found, patience: Patience) -> list[str]:
         by_module: dict[tuple[str, str], list[tuple[Workload, Outcome]]] = {}

@@ -1,11 +1,16 @@
-"""Guards against a run that ends while the DaemonSets' counts lag behind their pods: the next would find work to do."""
+"""Guards against a run that ends while the DaemonSets' counts lag behind their pods: the next would find work to do.
 
+And against one that gives a pod up which fails once, or waits to the time limit for one that always does.
+"""
+
+import time
 from dataclasses import replace
 
 import pytest
 from builders import node
 
 from kmm import rollout_wait
+from kmm.errors import ClusterError
 from kmm.names import ROLE_MODULE_LOADER
 from kmm.rollout import Workload, allowed_unready
 from kmm.rollout_wait import Patience, RolloutWait
@@ -37,7 +42,7 @@ class LaggingCluster:
         self.looks += 1
         return [COUNTED if self.looks >= self._counts_at else replace(COUNTED, ready=0)]
 
-    def pods(self, *_roles):
+    def pods(self, *_roles, modules=()):
         there = self.looks not in self._without_pod
         return [Pod("default", "pod", "a", "kmod", template="3", phase="Running", ready=True)] if there else []
 
@@ -79,3 +84,36 @@ def test_without_waiting_one_look_is_enough():
 def test_a_count_that_never_agrees_holds_nobody_up(monkeypatch):
     monkeypatch.setattr(rollout_wait, "_COUNTED_WITHIN", 0.05)
     assert wait(LaggingCluster(1_000_000)) > 1
+
+
+class StuckCluster(LaggingCluster):
+    """The pod's image cannot be pulled at the looks `stuck_at`; then it is Ready."""
+
+    def __init__(self, stuck_at):
+        super().__init__(counts_at=1_000_000)
+        self.labels = {}
+        self._stuck_at = stuck_at
+
+    def pods(self, *_roles, modules=()):
+        stuck = self.looks in self._stuck_at
+        return [replace(pod, ready=not stuck, waiting="ImagePullBackOff" if stuck else "") for pod in super().pods()]
+
+    def apply_node_labels(self, changes, manager):
+        for change in changes:
+            self.labels = change.labels
+
+    def last_warning(self, namespace, name):
+        return ""
+
+
+def test_a_pod_that_fails_for_a_moment_is_waited_for(monkeypatch):
+    monkeypatch.setattr(rollout_wait, "_COUNTED_WITHIN", 0.05)
+    assert wait(StuckCluster(stuck_at=range(1, 50))) > 50
+
+
+def test_a_pod_that_stays_stuck_for_seconds_has_failed(monkeypatch):
+    monkeypatch.setattr(rollout_wait, "_PATIENCE", 0.2)
+    began = time.monotonic()
+    with pytest.raises(ClusterError, match="ImagePullBackOff"):
+        wait(StuckCluster(stuck_at=range(1_000_000)))
+    assert 0.2 <= time.monotonic() - began < 60

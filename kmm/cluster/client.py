@@ -1,6 +1,6 @@
 """What this project asks of a cluster: its identity, its nodes, and labels on them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -38,6 +38,7 @@ T = TypeVar("T")
 
 _PAGE_SIZE: Final = 500
 _LIST_ATTEMPTS: Final = 3
+_FEW: Final = 5  # so many requests take less than a list of thousands of pods
 # What the API server says of a node that is gone, or came again with another uid, depends on its version and on the
 # user's rights; all of these have other reasons too.
 _GONE_STATUS: Final = frozenset({403, 404, 409, 422})
@@ -87,14 +88,25 @@ class Cluster:
         found = self._list("/apis/batch/v1/jobs", query, parse_identities)
         return {(one.namespace, one.name): one.uid for one in found}
 
-    def pods(self, *roles: str, module: str = "") -> tuple[Pod, ...]:
-        """The pods in these roles (`module-loader`, `device-plugin`) of all Modules, or of one (`namespace/name`)."""
+    def pods(self, *roles: str, modules: Collection[str] = ()) -> tuple[Pod, ...]:
+        """The pods in these roles (`module-loader`, `device-plugin`) of all Modules, or of these (`namespace/name`).
+
+        Those of a few Modules are read Module by Module.
+        """
         selector = f"{ROLE_LABEL} in ({','.join(roles)})"
-        if not module:
-            return tuple(self._list("/api/v1/pods", {"labelSelector": selector}, parse_pods))
-        namespace, _, name = module.partition("/")
-        query = {"labelSelector": f"{selector},{MODULE_NAME_LABEL}={name}"}
-        return tuple(self._list(f"/api/v1/namespaces/{namespace}/pods", query, parse_pods))
+        if not modules or len(modules) > _FEW:
+            found = self._list("/api/v1/pods", {"labelSelector": selector}, parse_pods)
+            return tuple(pod for pod in found if not modules or pod.module in modules)
+        places = (module.split("/") for module in sorted(modules))
+        return tuple(
+            pod
+            for namespace, name in places
+            for pod in self._list(
+                f"/api/v1/namespaces/{namespace}/pods",
+                {"labelSelector": f"{selector},{MODULE_NAME_LABEL}={name}"},
+                parse_pods,
+            )
+        )
 
     def last_warning(self, namespace: str, name: str) -> str:
         """The last warning among the events of a pod or DaemonSet; empty if there is none."""

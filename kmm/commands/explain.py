@@ -101,7 +101,7 @@ def _evidence(module: "Module", cluster: "Cluster", name: str | None, assumed: A
 
     with ThreadPoolExecutor() as pool:
         nodes_read, daemon_sets_read = pool.submit(cluster.nodes), pool.submit(cluster.daemon_sets)
-        pods_read = pool.submit(cluster.pods, ROLE_MODULE_LOADER, ROLE_DEVICE_PLUGIN, module=module.key)
+        pods_read = pool.submit(cluster.pods, ROLE_MODULE_LOADER, ROLE_DEVICE_PLUGIN, modules={module.key})
     evidence = Evidence(nodes_read.result(), daemon_sets_read.result(), pods_read.result())
     if assumed is not None:
         return replace(evidence, unasked=f"assumed to be {assumed}")

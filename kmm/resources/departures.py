@@ -65,8 +65,8 @@ class DeparturesProvider(ClusterProvider):
         with final_words(cluster, [*leaving["daemon_sets"], *leaving["ending"]]) as words:
             release_labels(cluster, props["manager"], leaving["release"])
             await_device_plugins(cluster, leaving["plugins"], leaving["release"])
-            remove_daemon_sets(cluster, leaving["daemon_sets"])
-            take_kernel_labels_off(cluster, props["label_owner"], leaving["losing"], leaving["ending"])
+            remove_daemon_sets(cluster, leaving["daemon_sets"], words)
+            take_kernel_labels_off(cluster, props["label_owner"], leaving["losing"], leaving["ending"], words)
         return {"report": words.report(), "heard": words.heard}
 
 
@@ -84,4 +84,4 @@ class Departures(Resource, module="kmm", name="Departures"):
 
     def __init__(self, name: str, args: DeparturesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(DeparturesProvider(), name, {**args, "report": None, "heard": None}, opts)
-        self.listen_from: pulumi.Input[str] = self.heard if args["leaving"] else ""
+        self.listen_from: pulumi.Input[str] = self.heard if args["leaving"].get("reloads") else ""

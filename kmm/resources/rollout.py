@@ -5,6 +5,7 @@ loader gets a Rollout of its own in that run, and joins the others in the next.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, TypedDict
 
 import pulumi
@@ -23,7 +24,7 @@ class RolloutArgs(TypedDict):
     `workloads`: the fields of `kmm.rollout.Workload`. `settled`: whether they and their labels were seen to be as they
     shall be. `timeout` in seconds (0: look once), `max_unready` a number of nodes or a text such as `10%`.
     `unload_report`: what `Departures` could not unload; it fails the run in the end. `listen_from`: the resource
-    version from which pods that went count too, empty for now.
+    version from which pods that went count too; empty when no loader changes in place.
     `leads_destruction`: it goes only with the whole stack, and first.
     """
 
@@ -65,19 +66,20 @@ class RolloutProvider(ClusterProvider):
         if not props["leads_destruction"]:
             return
         with final_words(cluster, _daemon_sets(props)) as words:
-            remove_daemon_sets(cluster, _daemon_sets(props))
+            remove_daemon_sets(cluster, _daemon_sets(props), words)
         if report := words.report():
             say(f"warning: {report}")
 
-    def _wait(self, props: dict[str, Any], changed: Sequence[Workload] = ()) -> None:
-        workloads = _workloads(props)
+    def _wait(self, props: dict[str, Any], changed: Sequence[Workload] | None = None) -> None:
+        """`changed` end pods; None: nobody knows which do, in a first run over loaders that may be there already."""
         patience = Patience(props["timeout"], allowed_unready(props["max_unready"]))
-        cluster = self.connect(props)
-        with final_words(cluster, _daemon_sets(props), props["listen_from"]) as words:
-            if not props["listen_from"]:  # nothing was to leave: what changed did so in an earlier run, which failed
+        cluster, since = self.connect(props), props["listen_from"]
+        pods_end = since or changed is None or changed
+        with final_words(cluster, _daemon_sets(props), since) if pods_end else nullcontext() as words:
+            if changed and not since:  # they changed in an earlier run, which failed
                 reload_stale(cluster, props["manager"], changed)
-            RolloutWait(cluster, props["manager"], workloads).run(patience)
-        if reports := [report for report in (props["unload_report"], words.report()) if report]:
+            RolloutWait(cluster, props["manager"], _workloads(props)).run(patience)
+        if reports := [report for report in (props["unload_report"], words.report() if words else "") if report]:
             raise ClusterError("\n".join(reports))
 
 

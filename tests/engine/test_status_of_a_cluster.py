@@ -58,7 +58,7 @@ def test_a_pod_that_crashes_shows_its_last_words_and_exit_code_3(cluster, deploy
     deployment.stack.up()
     module = f"{deployment.namespace}/kmod"
     pod, _ = sorted(deployment.pods(), key=lambda pod: pod["metadata"]["name"])
-    found = connect(str(cluster.kubeconfig)).pods(ROLE_MODULE_LOADER, module=module)
+    found = connect(str(cluster.kubeconfig)).pods(ROLE_MODULE_LOADER, modules={module})
     assert [one.name for one in found] == [pod["metadata"]["name"]]
     kubelet.crash(pod, "modprobe: ERROR: could not insert 'kmod': Exec format error")
     table = status("--modules", deployment.folder, code=3)
