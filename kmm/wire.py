@@ -9,7 +9,7 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticUseDefault
+from pydantic_core import PydanticUseDefault, from_json
 
 T = TypeVar("T")
 
@@ -36,3 +36,15 @@ class Page(Generic[T]):
 
     items: tuple[T, ...]
     continue_token: str
+
+
+def continue_token(beginning: bytes) -> str:
+    """The continue token in the first bytes of a page; empty if it is not there (yet)."""
+    try:
+        page = from_json(beginning, allow_partial=True)
+    except ValueError:
+        return ""
+    match page:
+        case {"metadata": {"continue": str(token)}}:
+            return token
+    return ""

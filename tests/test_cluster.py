@@ -7,6 +7,7 @@ import json
 import ssl
 import stat
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -30,10 +31,11 @@ class Answer:
     status: int = 200
     headers: dict = field(default_factory=lambda: {"Content-Type": JSON})
     cut: bool = False  # end the connection in the middle of the body
+    until: int = 0  # so many requests must have come before the second half of the body is sent, or it is cut there
 
 
-def page(*names, token=""):
-    return Answer(wire_list(*map(wire_node, names), kind="NodeList", **{"continue": token}))
+def page(*names, token="", **fields):
+    return Answer(wire_list(*map(wire_node, names), kind="NodeList", **{"continue": token}), **fields)
 
 
 def refusal(status, message="no", **headers):
@@ -41,7 +43,10 @@ def refusal(status, message="no", **headers):
 
 
 class FakeApi:
-    """Gives its answers one after the other, the last one for ever; remembers the requests."""
+    """Gives its answers one after the other, the last one for ever; remembers the requests.
+
+    `answers` may also be such lists by continue token.
+    """
 
     def __init__(self, tls=None):
         self.answers = []
@@ -54,15 +59,20 @@ class FakeApi:
             def reply(self):
                 content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 api.requests.append((self.command, self.path, self.headers, content))
-                answer = api.answers.pop(0) if len(api.answers) > 1 else api.answers[0]
+                answers = api.answers
+                if isinstance(answers, dict):
+                    answers = answers["".join(api.queries()[-1].get("continue", []))]
+                answer = answers.pop(0) if len(answers) > 1 else answers[0]
                 body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body[: len(body) // 2] if answer.cut else body)
-                self.close_connection = answer.cut
+                self.wfile.write(body[: len(body) // 2])
+                self.close_connection = answer.cut or not api.was_asked(answer.until)
+                if not self.close_connection:
+                    self.wfile.write(body[len(body) // 2 :])
 
             do_GET = do_PATCH = reply  # noqa: N815 - the names http.server looks for
 
@@ -87,6 +97,12 @@ class FakeApi:
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
+
+    def was_asked(self, times):
+        deadline = time.monotonic() + 10
+        while len(self.requests) < times and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return len(self.requests) >= times
 
     def queries(self):
         return [parse_qs(urlsplit(path).query) for _, path, _, _ in self.requests]
@@ -156,6 +172,17 @@ class TestListing:
             {"limit": ["500"], "continue": ["2"]},
             {"limit": ["500"], "continue": ["3"]},
         ]
+
+    def test_the_next_page_is_asked_for_while_one_is_on_its_way(self, api, cluster):
+        api.answers = [page("a", token="2", until=2), page("b", token="3", until=3), page("c")]
+        assert [node.name for node in cluster.nodes()] == ["a", "b", "c"]
+        assert len(api.requests) == 3
+
+    def test_a_page_fetched_again_is_followed_by_its_own_next_one(self, api, cluster):
+        first = [page("a", token="old", until=2, cut=True), page("a", token="new")]
+        api.answers = {"": first, "old": [page("gone")], "new": [page("b")]}
+        assert [node.name for node in cluster.nodes()] == ["a", "b"]
+        assert len(api.requests) == 4
 
     def test_a_list_whose_token_expired_starts_again_from_nothing(self, api, cluster):
         api.answers = [page("a", token="2"), refusal(410), page("b", token="2"), page("c")]

@@ -1,7 +1,7 @@
 """The only Kubernetes connection: reads nodes, writes their labels.
 
 A read that fails is never an empty answer: it raises, and nothing is declared. `kubeconfig` decides which cluster is
-meant, `connection` talks to it, `client` knows what to ask.
+meant, `connection` talks to it, `lists` reads in pages, `client` knows what to ask.
 """
 
 from typing import TYPE_CHECKING

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from kmm.cluster.answers import DataObject, Labelled, ListVersion, Namespace, parse_modules, parse_rules
 from kmm.cluster.connection import CONNECTIONS, ApiStatusError, Connection
 from kmm.cluster.kubeconfig import Access
+from kmm.cluster.lists import read_list
 from kmm.errors import ClusterError
 from kmm.names import (
     API_GROUP,
@@ -36,8 +37,6 @@ from kmm.workloads import DaemonSet, Pod
 
 T = TypeVar("T")
 
-_PAGE_SIZE: Final = 500
-_LIST_ATTEMPTS: Final = 3
 _FEW: Final = 5  # so many requests take less than a list of thousands of pods
 # What the API server says of a node that is gone, or came again with another uid, depends on its version and on the
 # user's rights; all of these have other reasons too.
@@ -238,28 +237,15 @@ class Cluster:
         return any(node.uid == change.uid for node in found)
 
     def _list(self, path: str, query: Mapping[str, str], parse: Callable[[bytes], Page[T]]) -> list[T]:
-        """All items below `path`. A list whose continue token expired meanwhile starts again, from nothing."""
-        for _ in range(_LIST_ATTEMPTS):
-            try:
-                return [item for page in self._pages(path, query, parse) for item in page.items]
-            except ApiStatusError as error:
-                if error.status != 410:
-                    raise
-                expired = error
-        raise ClusterError(f"the list changed faster than it could be read, {_LIST_ATTEMPTS} times: {expired}")
+        """All items below `path`."""
 
-    def _pages(self, path: str, query: Mapping[str, str], parse: Callable[[bytes], Page[T]]) -> Iterator[Page[T]]:
-        token = ""
-        while True:
-            body = self._connection.get(path, {**query, "limit": _PAGE_SIZE, **({"continue": token} if token else {})})
+        def parse_page(body: bytes) -> Page[T]:
             try:
-                page = parse(body)
+                return parse(body)
             except ClusterError as error:
                 raise ClusterError(f"GET {path}: {error} ({self})") from None
-            yield page
-            token = page.continue_token
-            if not token:
-                return
+
+        return read_list(self._connection, path, query, parse_page)
 
 
 def _summary(failures: list[str], tried: int) -> str:

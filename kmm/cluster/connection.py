@@ -8,7 +8,7 @@ import ipaddress
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 from urllib.parse import urlencode, urlsplit
@@ -25,6 +25,7 @@ from kmm.errors import ClusterError
 CONNECTIONS: Final = 16
 _CONNECT_SECONDS: Final = 10
 _READ_SECONDS: Final = 60  # without a byte; a slow page may take longer as a whole
+_BEGINNING: Final = 1 << 16  # bytes at most
 _SHOWN: Final = 300  # characters of an answer that is no Kubernetes Status
 
 # Every request here may be repeated: reads, and server-side apply. Some 10 s in all, unless the server asks for more.
@@ -67,9 +68,25 @@ class Connection:
         self._server = client.configuration.host
         self._place = f"{self._server}, {access}"
 
-    def get(self, path: str, query: Mapping[str, str | int] | None = None) -> bytes:
-        """The JSON at `path`. Raises ApiStatusError if the server refuses, else ClusterError."""
-        return self._request("GET", path, query or {})
+    def get(
+        self,
+        path: str,
+        query: Mapping[str, str | int] | None = None,
+        on_beginning: Callable[[bytes], None] | None = None,
+    ) -> bytes:
+        """The JSON at `path`. Raises ApiStatusError if the server refuses, else ClusterError.
+
+        `on_beginning` is called with its first bytes, while the rest is on its way.
+        """
+        if on_beginning is None:
+            return self._request("GET", path, query or {})
+        response = self._answer("GET", path, query or {}, preload=False)
+        try:
+            beginning = response.read1(_BEGINNING)
+            on_beginning(beginning)
+            return beginning + response.read()
+        except http.HTTPError:  # cut halfway
+            return self._request("GET", path, query or {})
 
     def text(self, path: str, query: Mapping[str, str | int]) -> str:
         """The plain text at `path`, such as a log. Raises as `get` does."""
@@ -97,14 +114,19 @@ class Connection:
     def watch(self, path: str, query: Mapping[str, str | int], seconds: int) -> Iterator[bytes]:
         """Lines of a watch that ends after so many seconds, or with the connection. Raises as `get` does."""
         url = f"{path}?{urlencode({**query, 'watch': 'true', 'timeoutSeconds': seconds})}"
-        response = self._send("GET", url, None, seconds)
+        response = self._send("GET", url, None, seconds, preload=False)
         if response.status >= 300:
             raise ApiStatusError(response.status, self._refusal("GET", path, response))
         with suppress(http.HTTPError), response:
             yield from response
 
     def _request(self, method: str, path: str, query: Mapping[str, str | int], body: bytes | None = None) -> bytes:
-        response = self._send(method, f"{path}?{urlencode(query)}" if query else path, body)
+        return self._answer(method, path, query, body).data
+
+    def _answer(
+        self, method: str, path: str, query: Mapping[str, str | int], body: bytes | None = None, *, preload: bool = True
+    ) -> BaseHTTPResponse:
+        response = self._send(method, f"{path}?{urlencode(query)}" if query else path, body, preload=preload)
         if response.status >= 300:
             raise ApiStatusError(response.status, self._refusal(method, path, response))
         if not response.headers.get("Content-Type", "").startswith("application/json"):
@@ -112,21 +134,23 @@ class Connection:
                 f"{method} {path}: the answer is not JSON but {_words(response.data)!r} ({self._place}); "
                 "is that the address of an API server, with no proxy or login page before it?"
             )
-        return response.data
+        return response
 
-    def _send(self, method: str, url: str, body: bytes | None, stream_seconds: int = 0) -> BaseHTTPResponse:
+    def _send(
+        self, method: str, url: str, body: bytes | None, read_seconds: int = 0, *, preload: bool = True
+    ) -> BaseHTTPResponse:
         headers = {"Accept": "application/json", "User-Agent": "kmm", **self._credentials()}
         if body is not None:
             headers["Content-Type"] = "application/apply-patch+yaml"  # JSON is YAML
         try:
-            # Whole bodies are read inside, so that a connection cut halfway is tried again as well.
+            # A preloaded body is read inside, so that a connection cut halfway is tried again as well.
             return self._client.rest_client.pool_manager.request(
                 method,
                 self._server + url,
                 headers=headers,
                 body=body,
-                timeout=Timeout(connect=_CONNECT_SECONDS, read=stream_seconds or _READ_SECONDS),
-                preload_content=not stream_seconds,
+                timeout=Timeout(connect=_CONNECT_SECONDS, read=read_seconds or _READ_SECONDS),
+                preload_content=preload,
                 retries=_RETRY,
                 redirect=False,
             )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from kmm.cluster import client, connect
+from kmm.cluster import connect, lists
 from kmm.errors import ClusterError
 from kmm.names import NODE_PREFIX
 from kmm.nodes import LabelChange
@@ -67,7 +67,7 @@ def restricted(cluster, namespace, tmp_path):
 
 def test_a_list_in_pages_is_whole(nodes, own, monkeypatch):
     names = nodes.add("5.14.0-70.el9.x86_64+", 7, labels={"zone": "x"})
-    monkeypatch.setattr(client, "_PAGE_SIZE", 2)
+    monkeypatch.setattr(lists, "_PAGE_SIZE", 2)
     found = own()
     assert sorted(found) == sorted(names)
     assert {node.kernel_version for node in found.values()} == {"5.14.0-70.el9.x86_64+"}
