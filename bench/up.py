@@ -1,8 +1,8 @@
 """How long the program takes beside a plain Pulumi program that declares the same objects (`bench/plain`).
 
 Run it as `python -m bench.up`; it starts an embedded cluster. Goal: at most 1.2 times the plain program.
-The plain program knows nothing of nodes: the bench labels them for it, and nobody waits until its pods are Ready.
-So ours is also timed without waiting (`kmm:rollout.wait`): the same work.
+The plain program knows nothing of nodes: the bench labels them for it, and it does not wait until its pods are Ready.
+So ours is also timed without waiting (`kmm:rollout.wait`): the same work. Between two steps the bench waits for them.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 
 from bench.modules import NAMESPACE, write_modules
 from kmm.cluster import connect
@@ -47,6 +47,18 @@ def move(cluster: Cluster, node: str, version: str) -> None:
     cluster.nodes.patch(node, {"metadata": {"labels": {KERNEL_LABEL: label_value(version)}}})
 
 
+def wait_for_pods(cluster: Cluster) -> None:
+    """Return when every pod is Ready that shall be: their coming would slow the next step down."""
+    deadline = perf_counter() + 10 * MINUTES
+    while any(
+        one["status"].get("observedGeneration") != one["metadata"]["generation"]
+        or one["status"]["numberReady"] != one["status"]["desiredNumberScheduled"]
+        for one in cluster.api.request("GET", "/apis/apps/v1/daemonsets")["items"]
+    ):
+        assert perf_counter() < deadline, "pods do not get Ready"
+        sleep(1)
+
+
 def measure(stack: Stack, before: Callable[[str], None], *, skip_checkpoints: bool) -> Times:
     """Seconds of each of STEPS; `before` prepares one."""
     if skip_checkpoints:
@@ -66,6 +78,7 @@ def compare(cluster: Cluster, tools: Toolset, folder: Path, modules: Path, *, sk
     title = "state saved once" if skip_checkpoints else "state saved at each step"
 
     def before(step: str) -> None:
+        wait_for_pods(cluster)
         if step in ("first up", "one node moves, up"):
             move(cluster, moving, kernel(0 if step == "first up" else 999))
             write_manifests(cluster, modules, plan_file)
