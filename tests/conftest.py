@@ -2,8 +2,12 @@
 
 import itertools
 import os
+import signal
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from debian_packages import Debian, PackagesMissingError, leave_out, unpacked
@@ -21,6 +25,7 @@ settings.load_profile("kmm")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 _NO_ENGINE = pytest.StashKey[str]()
+_RUN = "KMM_TEST_RUN"  # in the environment of all that a run starts: which run it was
 _SKIPPED = "the tools of the engine could not be had; the last lines say why"
 _NUMBERS = itertools.count(1)
 
@@ -28,6 +33,12 @@ _NUMBERS = itertools.count(1)
 def pytest_addoption(parser):
     """`make golden` writes what golden tests expect instead of comparing with it."""
     parser.addoption("--update-golden", action="store_true", help="write the golden manifests anew")
+
+
+def pytest_configure(config):
+    """Mark what is started from here on; workers are started later."""
+    if not hasattr(config, "workerinput"):
+        os.environ[_RUN] = uuid4().hex
 
 
 @pytest.hookimpl(trylast=True)  # after engine/conftest.py has marked its tests
@@ -127,11 +138,23 @@ def pytest_sessionfinish(session):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_unconfigure(config):
-    """Say what was left out in the very last lines, below pytest's own."""
+    """End what tests left running, and say what was left out in the very last lines, below pytest's own."""
+    if hasattr(config, "workeroutput"):
+        return
+    _end_processes()
     reason = config.stash.get(_NO_ENGINE, None)
-    if reason is None or hasattr(config, "workeroutput"):
+    if reason is None:
         return
     skipped = config.pluginmanager.get_plugin("terminalreporter").stats.get("skipped", [])
     count = sum(_SKIPPED in str(report.longrepr) for report in skipped)
     verdict = "That is a failure, because CI=true." if os.environ.get("CI") == "true" else "All others ran."
     print(f"\n{reason}\nLEFT OUT: {count} tests that need the real engine. {verdict}")
+
+
+def _end_processes() -> None:
+    """Kill what this run started and nobody ended: after Ctrl-C workers get no time for their clusters."""
+    ours = f"{_RUN}={os.environ[_RUN]}".encode()
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it ended meanwhile
+            if ours in environment.read_bytes().split(b"\0"):
+                os.kill(int(environment.parent.name), signal.SIGKILL)
