@@ -22,7 +22,7 @@ Data flows one way: observe, decide, declare. The modules, lowest layer first; n
 - logins, registry_http: what `registry` is made of
 - loading, node_file, cluster, registry: with stack_file the only modules that read files, the API server, registries
 - image_layers, pull_secrets, preflight: what images hold, logins to them; whether Modules are ready for kernels to come
-- stalled_update: how an update goes on past nodes that do not report
+- stalled_update, final_words: how an update goes on past nodes that do not report; what pods say as they go
 - rollout_wait, departure, settings: waiting for the cluster, leaving it in order; the stack's configuration
 - stack_file: the stack's configuration, read without Pulumi
 - observation: everything that is read before anything is decided

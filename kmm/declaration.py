@@ -11,7 +11,13 @@ from kmm.errors import PlanError
 from kmm.label_ownership import kernel_label_owner
 from kmm.manifests import KernelManifests, Manifest, ModuleManifests
 from kmm.manifests.common import digest
-from kmm.names import INSTANCE_LABEL, MODULE_NAME_LABEL, ROLE_DEVICE_PLUGIN, ready_label
+from kmm.names import (
+    INSTANCE_LABEL,
+    MODULE_NAME_LABEL,
+    ROLE_DEVICE_PLUGIN,
+    TEMPLATE_HASH_ANNOTATION,
+    ready_label,
+)
 from kmm.nodes import Node
 from kmm.rollout import Workload, device_plugin_workload, loader_workload
 from kmm.workloads import DaemonSet
@@ -81,7 +87,7 @@ class Leaving:
 
 def what_leaves(
     changes: Iterable[Change],
-    modules: Iterable[ModuleManifests],
+    modules: Sequence[ModuleManifests],
     live: Sequence[DaemonSet],
     going: list[str],
     losing: Container[str],
@@ -114,7 +120,17 @@ def what_leaves(
         losing=sorted({node for node, _ in moved}),
         ending=sorted({loader for _, loader in moved}),
         daemon_sets=going,
-        reloads=any(one.kind is Kind.RELOAD for one in certain),
+        reloads=any(
+            _changes_in_place(one.loader, live) for module in modules for one in module.kernels if not one.kernel.gated
+        ),
+    )
+
+
+def _changes_in_place(loader: Manifest, live: Iterable[DaemonSet]) -> bool:
+    metadata = loader["metadata"]
+    key = f"{metadata['namespace']}/{metadata['name']}"
+    return any(
+        one.key == key and one.template_hash != metadata["annotations"][TEMPLATE_HASH_ANNOTATION] for one in live
     )
 
 
@@ -136,16 +152,14 @@ def unwanted(
     wanted = {(manifest["metadata"]["namespace"], manifest["metadata"]["name"]) for manifest in declared}
     wanted |= {(one.namespace, one.name) for one in kept}
     return [
-        f"{one.namespace}/{one.name}"
-        for one in live
-        if one.labels.get(INSTANCE_LABEL) == owner and (one.namespace, one.name) not in wanted
+        one.key for one in live if one.labels.get(INSTANCE_LABEL) == owner and (one.namespace, one.name) not in wanted
     ]
 
 
 def device_plugins_of(changes: Iterable[Change], live: Iterable[DaemonSet]) -> list[str]:
     """`namespace/name` of the device plugins of Modules that are unloaded somewhere."""
     modules = {change.module for change in changes if change.kind is not Kind.LOAD}
-    return [f"{one.namespace}/{one.name}" for one in live if one.role == ROLE_DEVICE_PLUGIN and one.module in modules]
+    return [one.key for one in live if one.role == ROLE_DEVICE_PLUGIN and one.module in modules]
 
 
 def refuse_strangers(declared: Iterable[Manifest], live: Sequence[DaemonSet], owner: str) -> None:
@@ -155,7 +169,7 @@ def refuse_strangers(declared: Iterable[Manifest], live: Sequence[DaemonSet], ow
     """
     running = {(one.namespace, one.name): one for one in live}
     strangers = [
-        f"{one.namespace}/{one.name} ({_belongs(one)})"
+        f"{one.key} ({_belongs(one)})"
         for manifest in declared
         if (one := running.get((manifest["metadata"]["namespace"], manifest["metadata"]["name"]))) is not None
         and one.labels.get(INSTANCE_LABEL) != owner

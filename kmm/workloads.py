@@ -41,6 +41,11 @@ class DaemonSet:
     ready: int = 0
 
     @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
     def module(self) -> str:
         """`namespace/name` of the Module."""
         return f"{self.namespace}/{self.labels.get(MODULE_NAME_LABEL, '')}"
@@ -92,3 +97,13 @@ class Pod:
     exit_code: int | None = None
     last_words: str = ""
     restarts: int = 0
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def owner(self) -> str:
+        """`namespace/name` of its DaemonSet."""
+        return f"{self.namespace}/{self.daemon_set}"

@@ -70,7 +70,7 @@ class FakeApi:
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body[: len(body) // 2])
-                self.close_connection = answer.cut or not api.was_asked(answer.until)
+                self.close_connection = not api.was_asked(answer.until) or answer.cut
                 if not self.close_connection:
                     self.wfile.write(body[len(body) // 2 :])
 
@@ -183,6 +183,12 @@ class TestListing:
         api.answers = {"": first, "old": [page("gone")], "new": [page("b")]}
         assert [node.name for node in cluster.nodes()] == ["a", "b"]
         assert len(api.requests) == 4
+
+    def test_a_refusal_that_is_cut_is_asked_for_again(self, api, cluster):
+        cut = Answer({"kind": "Status", "message": "no" * 9999}, 403, cut=True)
+        api.answers = [cut, refusal(403, "none of your business")]
+        with pytest.raises(ClusterError, match="403: none of your business"):
+            cluster.nodes()
 
     def test_a_list_whose_token_expired_starts_again_from_nothing(self, api, cluster):
         api.answers = [page("a", token="2"), refusal(410), page("b", token="2"), page("c")]

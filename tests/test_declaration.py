@@ -27,6 +27,7 @@ from kmm.names import (
     ROLE_DEVICE_PLUGIN,
     ROLE_LABEL,
     ROLE_MODULE_LOADER,
+    TEMPLATE_HASH_ANNOTATION,
     device_plugin_ready_label,
     ready_label,
 )
@@ -37,6 +38,7 @@ from kmm.workloads import DaemonSet
 OWNER = "kmm-1"
 PLUGIN = {"container": {"image": "registry.example/plugin:v1"}}
 BUILT = {"literal": "6.1.0", "build": {"dockerfileConfigMap": {"name": "dockerfile"}}}
+PREBUILT = {"literal": "6.1.0"}
 NODES = [node("a"), node("b", "6.1.0")]
 
 
@@ -79,6 +81,23 @@ class TestLeaving:
             assert not what_leaves([Change("default/kmod", "6.1.0", kind, name, ("b",))], modules, (), [], ())
         found = what_leaves([Change("default/kmod", "6.1.0", Kind.UNLOAD, name, ("a", "b"))], modules, (), [], {"b"})
         assert (found.losing, list(found.release)) == (["b"], ["b"])
+
+    @pytest.mark.parametrize(
+        ("mappings", "template_hash", "reloads"),
+        [([PREBUILT], "another", True), ([PREBUILT], None, False), ([BUILT], "another", False)],
+        ids=["changes in place", "stays as it is", "its image is still to be made"],
+    )
+    def test_it_tells_whether_a_loader_changes_in_place_whatever_that_does_to_nodes(
+        self, mappings, template_hash, reloads
+    ):
+        """Its pods end then, later in the run: where the selector moved on for example, that is no reload."""
+        modules = manifests(module(mappings=mappings))
+        (loader, *_) = modules[0].loaders
+        metadata = loader["metadata"]
+        template_hash = template_hash or metadata["annotations"][TEMPLATE_HASH_ANNOTATION]
+        running = DaemonSet(metadata["namespace"], metadata["name"], template_hash=template_hash)
+        found = what_leaves([change(Kind.UNLOAD, "a")], modules, [running], [], {"a"})
+        assert found.reloads is reloads
 
     def test_what_only_comes_drives_nothing_away(self):
         assert not what_leaves([change(Kind.LOAD, "a")], (), (), [], ())

@@ -3,26 +3,15 @@
 The order of calls matters, which a real cluster shows only as a race: the cluster here records.
 """
 
-import time
-from threading import Event
-
 import pytest
 
-from kmm.departure import (
-    FinalWords,
-    await_device_plugins,
-    final_words,
-    release_labels,
-    reload_stale,
-    remove_daemon_sets,
-    take_kernel_labels_off,
-)
+from kmm.departure import await_device_plugins, release_labels, reload_stale, take_kernel_labels_off
 from kmm.errors import ClusterError
-from kmm.modprobe_words import UNLOAD_FAILED, WAS_LOADED
+from kmm.final_words import FinalWords
+from kmm.modprobe_words import WAS_LOADED
 from kmm.names import KERNEL_LABEL, MODULE_NAME_LABEL, ROLE_DEVICE_PLUGIN, ROLE_LABEL, ROLE_MODULE_LOADER
 from kmm.nodes import Node
 from kmm.rollout import Workload
-from kmm.workload_list import PodEvent
 from kmm.workloads import DaemonSet, Pod
 
 LABEL = "kmm.node.kubernetes.io/default.kmod.ready"
@@ -47,6 +36,7 @@ class RecordingCluster:
 
     def pods(self, role, modules=()):
         self.done.append(f"list {role}s")
+        assert not modules or "default/kmod" in modules
         return tuple(self._pods.values()) if role == ROLE_MODULE_LOADER else ()
 
     def nodes(self):
@@ -151,47 +141,3 @@ def test_pods_are_waited_for_only_where_the_kernel_label_went(monkeypatch, owner
         with pytest.raises(ClusterError, match="default/other-a on a"):
             take_kernel_labels_off(cluster, "stack.kernel", ["a"], ["default/other-plugin"], FinalWords(""))
     assert cluster.kept == {"stack.kernel.0": [{}]}
-
-
-class LateNews:
-    """A loader whose pod goes with its DaemonSet at once; that and its last words are told a moment later."""
-
-    POD = Pod("default", "kmod-a", "a", "kmod", module="default/kmod", last_words=f"{UNLOAD_FAILED}: in use")
-
-    def __init__(self, pods):
-        self._pods = pods
-        self._deleted = Event()
-
-    def daemon_sets(self):
-        return (DaemonSet("default", "kmod", {MODULE_NAME_LABEL: "kmod", ROLE_LABEL: ROLE_MODULE_LOADER}),)
-
-    def pods(self, _role, modules=()):
-        return () if self._deleted.is_set() else self._pods
-
-    def delete_daemon_set(self, namespace, name):
-        self._deleted.set()
-
-    def pods_version(self):
-        return "1"
-
-    def pod_events(self, _role, _since, _seconds):
-        self._deleted.wait()
-        time.sleep(0.2)
-        yield from (PodEvent("2", pod) for pod in self._pods)
-        yield PodEvent("3", None)
-
-
-@pytest.mark.parametrize("pods", [[LateNews.POD], []], ids=["a pod ends", "none is there"])
-def test_last_words_are_waited_for_as_long_as_some_are_to_come(monkeypatch, pods):
-    monkeypatch.setattr("kmm.departure._PAUSE", 600)
-    cluster = LateNews(pods)
-    with final_words(cluster, ["default/kmod"]) as words:
-        remove_daemon_sets(cluster, ["default/kmod"], words)
-    assert ("a: default/kmod-a: " in words.report()) is bool(pods)
-
-
-def test_where_nobody_knows_which_pods_end_they_have_a_moment_to_say_so():
-    cluster = LateNews([LateNews.POD])
-    with final_words(cluster, ["default/kmod"]) as words:
-        cluster.delete_daemon_set("default", "kmod")
-    assert "a: default/kmod-a: " in words.report()

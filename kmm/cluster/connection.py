@@ -80,8 +80,8 @@ class Connection:
         """
         if on_beginning is None:
             return self._request("GET", path, query or {})
-        response = self._answer("GET", path, query or {}, preload=False)
         try:
+            response = self._answer("GET", path, query or {}, preload=False)
             beginning = response.read1(_BEGINNING)
             on_beginning(beginning)
             return beginning + response.read()

@@ -15,7 +15,7 @@ from kmm.wire import Page, continue_token
 T = TypeVar("T")
 
 _PAGE_SIZE: Final = 500
-_PAGES_AT_ONCE: Final = 3
+_PAGES_AT_ONCE: Final = 3  # on their way; they are parsed faster than they come, so that few wait for that
 _ATTEMPTS: Final = 3
 
 

@@ -12,13 +12,8 @@ from typing import Any, TypedDict
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
-from kmm.departure import (
-    await_device_plugins,
-    final_words,
-    release_labels,
-    remove_daemon_sets,
-    take_kernel_labels_off,
-)
+from kmm.departure import await_device_plugins, release_labels, remove_daemon_sets, take_kernel_labels_off
+from kmm.final_words import final_words
 from kmm.resources.cluster_provider import ClusterProvider, give_up_labels
 
 

@@ -86,7 +86,7 @@ class _JobWatch:
         if pod.waiting not in told:
             told.add(pod.waiting)
             pulumi.log.warn(
-                f"The Job's pod {pod.namespace}/{pod.name} does not start: {self._obstacle}."
+                f"The Job's pod {pod.key} does not start: {self._obstacle}."
                 f" It is waited for as long as {_time_limit(self._metadata)} says"
             )
 
@@ -152,4 +152,4 @@ def _last_words(cluster: Cluster, pod: Pod, setting: str) -> str:
         log = f"(it cannot be read: {error})"
     remedy = f" Give it more time: {setting}." if pod.reason == "DeadlineExceeded" else ""
     end = f"\n{pod.reason}: {pod.message.rstrip('. ')}.{remedy}" if pod.reason else ""
-    return f"The Job's pod {pod.namespace}/{pod.name} failed. The end of its log:\n{log}{end}"
+    return f"The Job's pod {pod.key} failed. The end of its log:\n{log}{end}"

@@ -5,14 +5,14 @@ loader gets a Rollout of its own in that run, and joins the others in the next.
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any, TypedDict
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
-from kmm.departure import final_words, reload_stale, remove_daemon_sets, say
+from kmm.departure import reload_stale, remove_daemon_sets
 from kmm.errors import ClusterError
+from kmm.final_words import final_words, say
 from kmm.resources.cluster_provider import ClusterProvider, give_up_labels
 from kmm.rollout import Workload, allowed_unready
 from kmm.rollout_wait import Patience, RolloutWait
@@ -74,12 +74,13 @@ class RolloutProvider(ClusterProvider):
         """`changed` end pods; None: nobody knows which do, in a first run over loaders that may be there already."""
         patience = Patience(props["timeout"], allowed_unready(props["max_unready"]))
         cluster, since = self.connect(props), props["listen_from"]
-        pods_end = since or changed is None or changed
-        with final_words(cluster, _daemon_sets(props), since) if pods_end else nullcontext() as words:
+        with final_words(cluster, _daemon_sets(props), since) as words:
+            if changed == [] and not since:
+                words.expect(())  # those of earlier runs that still end are heard before their successors are Ready
             if changed and not since:  # they changed in an earlier run, which failed
                 reload_stale(cluster, props["manager"], changed)
             RolloutWait(cluster, props["manager"], _workloads(props)).run(patience)
-        if reports := [report for report in (props["unload_report"], words.report() if words else "") if report]:
+        if reports := [report for report in (props["unload_report"], words.report()) if report]:
             raise ClusterError("\n".join(reports))
 
 

@@ -3,7 +3,7 @@ without saying why no pod comes.
 """
 
 from kmm.cluster import connect
-from kmm.departure import final_words
+from kmm.final_words import final_words
 from tests.engine.deployment import KERNEL, NEXT_KERNEL, UP, eventually, finish, running
 
 IN_USE = "unload failed: modprobe: FATAL: Module kmod is in use. (used by: other )"
