@@ -3,7 +3,7 @@
 Data flows one way: observe, decide, declare. The modules, lowest layer first; nothing imports upward
 (`tests/test_layers.py`):
 
-- errors, names, wire, images, module_source: words and shapes that everything shares
+- errors, names, wire, images, module_source, background: words and shapes that everything shares
 - problems, kernel, nodes, workloads, modprobe_words: what can be said of files, kernels, nodes and pods
 - documents, duration, image_files, node_list, workload_list, label_ownership: what texts and API objects mean
 - definition: what users write

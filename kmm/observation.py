@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from kmm.audit import Evidence
+from kmm.background import start
 from kmm.cluster import connect
 from kmm.cluster.client import Cluster
 from kmm.definition import Module
@@ -50,12 +51,11 @@ def observe(settings: Settings) -> Observation:
     """Read Module files and the cluster. Raises KmmError when any read fails: never a partial answer."""
     cluster = connect(settings.kubeconfig, settings.context)
     loaded = load_modules(settings.modules, () if settings.source is Source.FILES else cluster.modules())
-    with ThreadPoolExecutor() as pool:
-        identity = pool.submit(cluster.identity)
-        nodes = pool.submit(cluster.nodes)
-        daemon_sets = pool.submit(cluster.daemon_sets)
-        jobs = pool.submit(cluster.job_uids)
-        audit = pool.submit(_observe_audit, cluster) if settings.audit else None
+    identity = start(cluster.identity)
+    nodes = start(cluster.nodes)
+    daemon_sets = start(cluster.daemon_sets)
+    jobs = start(cluster.job_uids)
+    audit = start(_observe_audit, cluster) if settings.audit else None
     return Observation(
         loaded,
         cluster,

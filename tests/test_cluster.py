@@ -4,8 +4,11 @@ A loopback server plays API servers and proxies that misbehave; `tests/engine/te
 """
 
 import json
+import signal
 import ssl
 import stat
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -309,6 +312,20 @@ class TestRefusals:
         finally:
             release.set()
 
+    def test_ctrl_c_waits_for_no_answer(self, api, write):
+        release = threading.Event()
+        api.answers = Delayed(release)
+        command = [sys.executable, "-m", "kmm", "status", "--kubeconfig", write(server=api.url)]
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            assert api.was_asked(1)
+            run.send_signal(signal.SIGINT)
+            output, _ = run.communicate(timeout=20)
+        finally:
+            release.set()
+            run.kill()
+        assert "Traceback" not in output
+
 
 class Delayed(list):
     """Answers that come only after `release`."""
@@ -318,7 +335,7 @@ class Delayed(list):
         self.release = release
 
     def __getitem__(self, index):
-        self.release.wait(10)
+        self.release.wait(60)
         return super().__getitem__(index)
 
 

@@ -4,10 +4,12 @@ So the API server writes several pages at a time, which takes it longer than sen
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Semaphore
 from typing import Final, TypeVar
 
+from kmm.background import start
 from kmm.cluster.connection import ApiStatusError, Connection
 from kmm.errors import ClusterError
 from kmm.wire import Page, continue_token
@@ -15,7 +17,7 @@ from kmm.wire import Page, continue_token
 T = TypeVar("T")
 
 _PAGE_SIZE: Final = 500
-_PAGES_AT_ONCE: Final = 3  # on their way; they are parsed faster than they come, so that few wait for that
+_PAGES_AT_ONCE: Final = 3  # on their way, or not parsed yet
 _ATTEMPTS: Final = 3
 
 
@@ -45,30 +47,41 @@ class _Asked:
 
 
 class _Pages:
+    """One reading of a list."""
+
     def __init__(self, connection: Connection, path: str, query: Mapping[str, str]) -> None:
         self._connection = connection
         self._path = path
         self._query = query
-        self._pool = ThreadPoolExecutor(_PAGES_AT_ONCE)
+        self._room = Semaphore(_PAGES_AT_ONCE)
+        self._ended = False
 
-    def read(self, parse: Callable[[bytes], Page[T]]) -> Iterator[Page[T]]:
-        """The pages in their order."""
-        asked: _Asked | None = self._ask("")
+    def read(self, parse: Callable[[bytes], Page[T]], token: str = "") -> Iterator[Page[T]]:
+        """The pages in their order, from the one on to which `token` leads."""
+        asked: _Asked | None = self._ask(token)
         try:
             while asked:
                 body, following = asked.answer.result()
+                self._room.release()
                 page = parse(body)
-                token = page.continue_token
                 yield page
-                # A page that had to be fetched again may be that of a newer list.
-                asked = following if following and following.token == token else self._ask(token) if token else None
+                token = page.continue_token
+                if following and following.token != token:  # of an older list than this page, which was fetched again
+                    break
+                asked = following or (self._ask(token) if token else None)
         finally:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._ended = True
+            self._room.release()  # at most the newest page waits for it
+        if asked and token:
+            yield from _Pages(self._connection, self._path, self._query).read(parse, token)
 
     def _ask(self, token: str) -> _Asked:
-        return _Asked(token, self._pool.submit(self._fetch, token))
+        return _Asked(token, start(self._fetch, token))
 
-    def _fetch(self, token: str) -> "tuple[bytes, _Asked | None]":
+    def _fetch(self, token: str) -> tuple[bytes, _Asked | None]:
+        self._room.acquire()
+        if self._ended:
+            return b"", None
         following: list[_Asked] = []
 
         def ask_on(beginning: bytes) -> None:

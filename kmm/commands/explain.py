@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from kmm.background import start
 from kmm.commands.inputs import (
     AssumeImagesOption,
     Assumption,
@@ -99,9 +99,8 @@ def _evidence(module: "Module", cluster: "Cluster", name: str | None, assumed: A
     from kmm.explanation import Evidence, needed_kernels  # noqa: PLC0415
     from kmm.names import ROLE_DEVICE_PLUGIN, ROLE_MODULE_LOADER  # noqa: PLC0415
 
-    with ThreadPoolExecutor() as pool:
-        nodes_read, daemon_sets_read = pool.submit(cluster.nodes), pool.submit(cluster.daemon_sets)
-        pods_read = pool.submit(cluster.pods, ROLE_MODULE_LOADER, ROLE_DEVICE_PLUGIN, modules={module.key})
+    nodes_read, daemon_sets_read = start(cluster.nodes), start(cluster.daemon_sets)
+    pods_read = start(cluster.pods, ROLE_MODULE_LOADER, ROLE_DEVICE_PLUGIN, modules={module.key})
     evidence = Evidence(nodes_read.result(), daemon_sets_read.result(), pods_read.result())
     if assumed is not None:
         return replace(evidence, unasked=f"assumed to be {assumed}")

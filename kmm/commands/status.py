@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from kmm.background import start
 from kmm.commands.inputs import ContextOption, KubeconfigOption, ModulesOption, read_modules, show_warnings
 from kmm.commands.plan import OutputFormat
 from kmm.errors import KmmError
@@ -126,8 +126,7 @@ def _rows(cluster: "Cluster", declared: "Callable[[], Loaded] | None") -> "tuple
     from kmm.plan import Images, make_plan  # noqa: PLC0415
     from kmm.status import needed_pods, planned_targets, running_targets, skipped_rows, status_rows  # noqa: PLC0415
 
-    with ThreadPoolExecutor() as pool:
-        nodes_read, daemon_sets_read = pool.submit(cluster.nodes), pool.submit(cluster.daemon_sets)
+    nodes_read, daemon_sets_read = start(cluster.nodes), start(cluster.daemon_sets)
     nodes, daemon_sets = nodes_read.result(), daemon_sets_read.result()
     skipped: list[Row] = []
     if declared is None:
