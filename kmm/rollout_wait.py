@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from kmm.nodes import Node
     from kmm.workloads import DaemonSet, Pod
 
-_PAUSE: Final = 2.0  # seconds between two looks at most, or five times what a look takes
+_SHORT_PAUSE: Final = 0.5  # seconds between two looks at least
+_PAUSE: Final = 2.0  # at most, or five times what a look takes
 _COUNTED_WITHIN: Final = 10.0  # seconds after the pods are Ready
-_COUNTING_PAUSE: Final = 0.5
 _EVENTS: Final = 10
 _UNREADY: Final = (State.WAITING, State.FAILED)
 _DONE: Final = (State.READY, State.BLOCKED)
@@ -84,8 +84,8 @@ class RolloutWait:
             if time.monotonic() >= until or not (waiting or self.counting):
                 break
             now = time.monotonic()
-            pause = min(_PAUSE if waiting else _COUNTING_PAUSE, (now - begun) / 2)  # most pods take no second
-            time.sleep(min(max(pause, 5 * (now - started)), max(until - now, 0)))
+            pause = min(_PAUSE, (now - begun) / 2) if waiting else 0  # most pods take no second
+            time.sleep(min(max(pause, _SHORT_PAUSE, 5 * (now - started)), max(until - now, 0)))
         self.tell(_left_out(found))
         if reports := self._reports(found, patience):
             raise ClusterError("\n".join(reports))

@@ -75,7 +75,7 @@ class Rolling(LaggingCluster):
 
 
 def test_a_pod_that_ends_for_the_change_of_a_former_run_is_heard(monkeypatch):
-    monkeypatch.setattr(rollout_wait, "_COUNTING_PAUSE", 0.05)
+    monkeypatch.setattr(rollout_wait, "_SHORT_PAUSE", 0.05)
     cluster, provider = Rolling(counts_at=20), RolloutProvider()
     monkeypatch.setattr(provider, "connect", lambda _: cluster)
     workload = asdict(LOADER) | {"nodes": list(LOADER.nodes)}

@@ -54,7 +54,7 @@ class LaggingCluster:
 
 @pytest.fixture(autouse=True)
 def _no_time_passes(monkeypatch):
-    monkeypatch.setattr(rollout_wait, "_COUNTING_PAUSE", 0)
+    monkeypatch.setattr(rollout_wait, "_SHORT_PAUSE", 0)
     monkeypatch.setattr(rollout_wait, "_PAUSE", 0)
 
 
