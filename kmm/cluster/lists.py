@@ -5,8 +5,8 @@ So the API server writes several pages at a time, which takes it longer than sen
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
-from threading import Semaphore
+from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Final, TypeVar
 
 from kmm.background import start
@@ -17,7 +17,7 @@ from kmm.wire import Page, continue_token
 T = TypeVar("T")
 
 _PAGE_SIZE: Final = 500
-_PAGES_AT_ONCE: Final = 3  # on their way, or not parsed yet
+_PAGES_AT_ONCE: Final = 3  # on their way; they are parsed faster than they come, so that few wait for that
 _ATTEMPTS: Final = 3
 
 
@@ -43,26 +43,26 @@ class _Asked:
     """A page that was asked for by its token: its body, and the page after it if that was asked for already."""
 
     token: str
-    answer: "Future[tuple[bytes, _Asked | None]]"
+    answer: "Future[tuple[bytes, _Asked | None]]" = field(default_factory=Future)
 
 
 class _Pages:
-    """One reading of a list."""
+    """One reading of a list: some threads fetch pages in the order in which they are asked for."""
 
     def __init__(self, connection: Connection, path: str, query: Mapping[str, str]) -> None:
         self._connection = connection
         self._path = path
         self._query = query
-        self._room = Semaphore(_PAGES_AT_ONCE)
-        self._ended = False
+        self._questions: SimpleQueue[_Asked | None] = SimpleQueue()
 
     def read(self, parse: Callable[[bytes], Page[T]], token: str = "") -> Iterator[Page[T]]:
         """The pages in their order, from the one on to which `token` leads."""
         asked: _Asked | None = self._ask(token)
+        for _ in range(_PAGES_AT_ONCE):
+            start(self._answer_all)
         try:
             while asked:
                 body, following = asked.answer.result()
-                self._room.release()
                 page = parse(body)
                 yield page
                 token = page.continue_token
@@ -70,18 +70,24 @@ class _Pages:
                     break
                 asked = following or (self._ask(token) if token else None)
         finally:
-            self._ended = True
-            self._room.release()  # at most the newest page waits for it
+            for _ in range(_PAGES_AT_ONCE):
+                self._questions.put(None)
         if asked and token:
             yield from _Pages(self._connection, self._path, self._query).read(parse, token)
 
     def _ask(self, token: str) -> _Asked:
-        return _Asked(token, start(self._fetch, token))
+        asked = _Asked(token)
+        self._questions.put(asked)
+        return asked
+
+    def _answer_all(self) -> None:
+        while asked := self._questions.get():
+            try:
+                asked.answer.set_result(self._fetch(asked.token))
+            except Exception as error:  # it is for the one who waits for the page
+                asked.answer.set_exception(error)
 
     def _fetch(self, token: str) -> tuple[bytes, _Asked | None]:
-        self._room.acquire()
-        if self._ended:
-            return b"", None
         following: list[_Asked] = []
 
         def ask_on(beginning: bytes) -> None:
