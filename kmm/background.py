@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from threading import Thread
 from typing import ParamSpec, TypeVar
 
@@ -12,12 +13,13 @@ T = TypeVar("T")
 def start(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
     """Call it in a thread of its own; the future has what it returns, or what it raises."""
     future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(call(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
+    Thread(target=fulfil, args=(future, partial(call, *args, **kwargs)), daemon=True).start()
     return future
+
+
+def fulfil(future: Future[T], call: Callable[[], T]) -> None:
+    """Call it, and give what it returns or raises to those who wait for the future."""
+    try:
+        future.set_result(call())
+    except Exception as error:
+        future.set_exception(error)

@@ -97,16 +97,17 @@ def what_leaves(
     A loader whose image is still to be made changes only if that succeeds: nothing leaves for it beforehand, but where
     the label goes anyway.
     """
-    gated = {
-        f"{one.loader['metadata']['namespace']}/{one.loader['metadata']['name']}"
-        for module in modules
-        for one in module.kernels
-        if one.kernel.gated
-    }
+    loaders = {_key(one.loader): one for module in modules for one in module.kernels}
+    gated = {key for key, one in loaders.items() if one.kernel.gated}
     certain = [
         replace(one, nodes=tuple(node for node in one.nodes if node in losing)) if one.loader in gated else one
         for one in changes
     ]
+    certain_hashes = {
+        key: one.loader["metadata"]["annotations"][TEMPLATE_HASH_ANNOTATION]
+        for key, one in loaders.items()
+        if key not in gated
+    }
     moved = [
         (node, one.loader)
         for one in certain
@@ -120,18 +121,12 @@ def what_leaves(
         losing=sorted({node for node, _ in moved}),
         ending=sorted({loader for _, loader in moved}),
         daemon_sets=going,
-        reloads=any(
-            _changes_in_place(one.loader, live) for module in modules for one in module.kernels if not one.kernel.gated
-        ),
+        reloads=any(one.template_hash != certain_hashes.get(one.key, one.template_hash) for one in live),
     )
 
 
-def _changes_in_place(loader: Manifest, live: Iterable[DaemonSet]) -> bool:
-    metadata = loader["metadata"]
-    key = f"{metadata['namespace']}/{metadata['name']}"
-    return any(
-        one.key == key and one.template_hash != metadata["annotations"][TEMPLATE_HASH_ANNOTATION] for one in live
-    )
+def _key(manifest: Manifest) -> str:
+    return f"{manifest['metadata']['namespace']}/{manifest['metadata']['name']}"
 
 
 def labels_to_release(changes: Iterable[Change]) -> dict[str, list[str]]:

@@ -54,11 +54,12 @@ def remove_daemon_sets(cluster: "Cluster", names: Iterable[str], words: FinalWor
         if not leaving:
             continue
         modules = {one.module for one in leaving}
-        before = [pod for pod in cluster.pods(role, modules=modules) if pod.owner in wanted]
+        loaders = role == ROLE_MODULE_LOADER
+        before = [pod for pod in cluster.pods(role, modules=modules) if pod.owner in wanted] if loaders else []
         for one in leaving:
             cluster.delete_daemon_set(one.namespace, one.name)
         seen = _await_no_pods(cluster, role, lambda pod: pod.owner in wanted, modules)
-        if role == ROLE_MODULE_LOADER:
+        if loaders:
             words.expect([*before, *seen])
 
 
@@ -135,16 +136,17 @@ def _await_no_pods(
     started = read = time.monotonic()
     first = left = [pod for pod in cluster.pods(role, modules=modules) if leaving(pod)]
     nodes = {node.name: node for node in cluster.nodes()} if left else {}
+    took = 0.0
     while left := [pod for pod in left if not lost(nodes.get(pod.node))]:
-        looked = time.monotonic()
-        if looked - started >= _GONE_WITHIN:
+        now = time.monotonic()
+        if now - started >= _GONE_WITHIN:
             raise ClusterError(_not_gone(left))
-        if looked - read >= _NODES_PAUSE:
-            nodes, read = {node.name: node for node in cluster.nodes()}, looked
+        if now - read >= _NODES_PAUSE:
+            nodes, read = {node.name: node for node in cluster.nodes()}, now
+        time.sleep(max(min(_PAUSE, (now - started) / 2), 5 * took))
+        looked = time.monotonic()
         left = [pod for pod in cluster.pods(role, modules={pod.module for pod in left}) if leaving(pod)]
-        if left:
-            now = time.monotonic()
-            time.sleep(max(min(_PAUSE, (now - started) / 2), 5 * (now - looked)))
+        took = time.monotonic() - looked
     return first
 
 

@@ -18,14 +18,23 @@ CANNOT_START: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class DaemonSet:
+class _Named:
+    namespace: str
+    name: str
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonSet(_Named):
     """A DaemonSet of a Module. `template` is the number of its pod template, which its pods carry too.
 
     `release` is the kernel whose folder in /lib/modules a loader mounts; empty for a device plugin.
     """
 
-    namespace: str
-    name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
@@ -39,11 +48,6 @@ class DaemonSet:
     misscheduled: int = 0
     updated: int = 0
     ready: int = 0
-
-    @property
-    def key(self) -> str:
-        """`namespace/name`."""
-        return f"{self.namespace}/{self.name}"
 
     @property
     def module(self) -> str:
@@ -72,7 +76,7 @@ class DaemonSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
+class Pod(_Named):
     """A pod of such a DaemonSet or of a Job, with what its containers last said. `module` is `namespace/name`.
 
     `reason` and `message` say why the pod itself failed, when it was evicted for example.
@@ -80,8 +84,6 @@ class Pod:
     `last_words` say how one ended.
     """
 
-    namespace: str
-    name: str
     node: str
     daemon_set: str
     module: str = ""
@@ -97,11 +99,6 @@ class Pod:
     exit_code: int | None = None
     last_words: str = ""
     restarts: int = 0
-
-    @property
-    def key(self) -> str:
-        """`namespace/name`."""
-        return f"{self.namespace}/{self.name}"
 
     @property
     def owner(self) -> str:

@@ -6,10 +6,11 @@ So the API server writes several pages at a time, which takes it longer than sen
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
 from typing import Final, TypeVar
 
-from kmm.background import start
+from kmm.background import fulfil, start
 from kmm.cluster.connection import ApiStatusError, Connection
 from kmm.errors import ClusterError
 from kmm.wire import Page, continue_token
@@ -55,9 +56,9 @@ class _Pages:
         self._query = query
         self._questions: SimpleQueue[_Asked | None] = SimpleQueue()
 
-    def read(self, parse: Callable[[bytes], Page[T]], token: str = "") -> Iterator[Page[T]]:
-        """The pages in their order, from the one on to which `token` leads."""
-        asked: _Asked | None = self._ask(token)
+    def read(self, parse: Callable[[bytes], Page[T]]) -> Iterator[Page[T]]:
+        """The pages in their order."""
+        asked: _Asked | None = self._ask("")
         for _ in range(_PAGES_AT_ONCE):
             start(self._answer_all)
         try:
@@ -66,14 +67,11 @@ class _Pages:
                 page = parse(body)
                 yield page
                 token = page.continue_token
-                if following and following.token != token:  # of an older list than this page, which was fetched again
-                    break
-                asked = following or (self._ask(token) if token else None)
+                # A page that had to be fetched again may be that of a newer list.
+                asked = following if following and following.token == token else self._ask(token) if token else None
         finally:
             for _ in range(_PAGES_AT_ONCE):
                 self._questions.put(None)
-        if asked and token:
-            yield from _Pages(self._connection, self._path, self._query).read(parse, token)
 
     def _ask(self, token: str) -> _Asked:
         asked = _Asked(token)
@@ -82,10 +80,7 @@ class _Pages:
 
     def _answer_all(self) -> None:
         while asked := self._questions.get():
-            try:
-                asked.answer.set_result(self._fetch(asked.token))
-            except Exception as error:  # it is for the one who waits for the page
-                asked.answer.set_exception(error)
+            fulfil(asked.answer, partial(self._fetch, asked.token))
 
     def _fetch(self, token: str) -> tuple[bytes, _Asked | None]:
         following: list[_Asked] = []
