@@ -68,25 +68,19 @@ class Connection:
         self._server = client.configuration.host
         self._place = f"{self._server}, {access}"
 
-    def get(
-        self,
-        path: str,
-        query: Mapping[str, str | int] | None = None,
-        on_beginning: Callable[[bytes], None] | None = None,
-    ) -> bytes:
-        """The JSON at `path`. Raises ApiStatusError if the server refuses, else ClusterError.
+    def get(self, path: str, query: Mapping[str, str | int] | None = None) -> bytes:
+        """The JSON at `path`. Raises ApiStatusError if the server refuses, else ClusterError."""
+        return self._request("GET", path, query or {})
 
-        `on_beginning` is called with its first bytes, while the rest is on its way.
-        """
-        if on_beginning is None:
-            return self._request("GET", path, query or {})
+    def get_page(self, path: str, query: Mapping[str, str | int], on_beginning: Callable[[bytes], None]) -> bytes:
+        """As `get`; `on_beginning` is called with the first bytes, while the rest is on its way."""
         try:
-            response = self._answer("GET", path, query or {}, preload=False)
+            response = self._answer("GET", path, query, preload=False)
             beginning = response.read1(_BEGINNING)
             on_beginning(beginning)
             return beginning + response.read()
         except http.HTTPError:  # cut halfway
-            return self._request("GET", path, query or {})
+            return self.get(path, query)
 
     def text(self, path: str, query: Mapping[str, str | int]) -> str:
         """The plain text at `path`, such as a log. Raises as `get` does."""

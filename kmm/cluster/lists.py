@@ -90,5 +90,5 @@ class _Pages:
                 following.append(self._ask(next_token))
 
         query = {**self._query, "limit": str(_PAGE_SIZE)} | ({"continue": token} if token else {})
-        body = self._connection.get(self._path, query, ask_on)
+        body = self._connection.get_page(self._path, query, ask_on)
         return body, following[0] if following else None
