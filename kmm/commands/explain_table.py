@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
-from kmm.commands.tables import new_console, new_table, print_table
+from kmm.commands.tables import Table, new_console, print_table
 from kmm.explanation import Explanation, Verdict
 
 _MARKS: Final = {Verdict.PASSED: ("yes", ""), Verdict.FAILED: ("NO", "red"), Verdict.NOTED: ("-", "")}
@@ -16,7 +16,7 @@ def print_steps(explanation: Explanation) -> None:
     console = new_console()
     is_loaded = "is loaded" if explanation.loaded else "is not loaded"
     console.print(f"{explanation.module} {is_loaded} on node {explanation.node}\n", soft_wrap=True)
-    table = new_table("", "STEP", "")
+    table = Table("", "STEP", "")
     for step in explanation.steps:
         mark, style = _MARKS[step.verdict]
         table.add_row(mark, step.topic, "\n".join(filter(None, (step.words, step.remedy))), style=style)
@@ -28,7 +28,7 @@ def print_nodes(explanations: Iterable[Explanation]) -> None:
     alike: dict[tuple[bool, str], list[str]] = defaultdict(list)
     for one in explanations:
         alike[not one.loaded, one.reason].append(one.node)
-    table = new_table("LOADED", "NODES", "FIRST REASON")
+    table = Table("LOADED", "NODES", "FIRST REASON")
     for (missing, reason), nodes in sorted(alike.items()):
         more = ", …" if len(nodes) > _SHOWN_NODES else ""
         names = f"{len(nodes)}: {', '.join(nodes[:_SHOWN_NODES])}{more}"

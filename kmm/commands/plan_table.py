@@ -3,11 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from rich.table import Table
-
 from kmm.changes import Change
 from kmm.commands.change_words import change_action, change_remark, unloads
-from kmm.commands.tables import new_console, new_table, print_table
+from kmm.commands.tables import Table, new_console, print_table
 from kmm.plan import IgnoredNode, KernelPlan, ModulePlan, Plan
 
 _SHOWN_NODES: Final = 3
@@ -19,7 +17,7 @@ def print_plan(plan: Plan, changes: Sequence[Change] | None) -> None:
     console = new_console()
     print_table(console, _modules_table(plan))
     for table in (_future_table(plan), _ignored_table(plan.ignored), _changes_table(plan, changes or ())):
-        if table.row_count:
+        if table:
             console.print()
             print_table(console, table)
     if changes is not None and not changes:
@@ -27,7 +25,7 @@ def print_plan(plan: Plan, changes: Sequence[Change] | None) -> None:
 
 
 def _modules_table(plan: Plan) -> Table:
-    table = new_table("MODULE", "KERNEL", "NODES", "IMAGE", "ACTIONS")
+    table = Table("MODULE", "KERNEL", "NODES", "IMAGE", "ACTIONS", below=2)
     for module in plan.modules:
         for row, style in _module_rows(module):
             table.add_row(*row, style=style)
@@ -44,7 +42,7 @@ def _module_rows(module: ModulePlan) -> Iterator[tuple[Sequence[str], str]]:
 
 
 def _future_table(plan: Plan) -> Table:
-    table = new_table("MODULE", "FUTURE KERNEL", "IMAGE", "ACTIONS")
+    table = Table("MODULE", "FUTURE KERNEL", "IMAGE", "ACTIONS", below=2)
     for module in plan.modules:
         for index, kernel in enumerate(module.future):
             name = "" if index else module.module.key
@@ -70,14 +68,14 @@ def _actions(kernel: KernelPlan) -> str:
 
 
 def _ignored_table(ignored: Sequence[IgnoredNode]) -> Table:
-    table = new_table("IGNORED NODE", "REASON")
+    table = Table("IGNORED NODE", "REASON")
     for one in ignored:
         table.add_row(one.node, one.reason)
     return table
 
 
 def _changes_table(plan: Plan, changes: Iterable[Change]) -> Table:
-    table = new_table("CHANGED MODULE", "KERNEL", "CHANGE", "NODES")
+    table = Table("CHANGED MODULE", "KERNEL", "CHANGE", "NODES", below=2)
     for change in changes:
         words = ": ".join(filter(None, (change_action(change), change_remark(plan, change))))
         nodes = _nodes(change.nodes, _SHOWN_CHANGED_NODES)

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-from kmm.commands.tables import new_console, new_table, print_table
+from kmm.commands.tables import Table, new_console, print_table
 from kmm.preflight import Readiness
 
 
 def print_readiness(results: Iterable[Readiness]) -> None:
     """Prints one row for each Module and kernel; the verdict is in words as well as in colour."""
-    table = new_table("MODULE", "KERNEL", "MAPPING", "IMAGE", "READY")
+    table = Table("MODULE", "KERNEL", "MAPPING", "IMAGE", "READY", below=2)
     for result in results:
         resolved = result.plan.resolved
         table.add_row(

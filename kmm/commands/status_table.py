@@ -9,10 +9,9 @@ from typing import Final
 from rich.console import Group
 from rich.live import Live
 from rich.live_render import LiveRender
-from rich.table import Table
 from rich.text import Text
 
-from kmm.commands.tables import new_console, new_table, print_table
+from kmm.commands.tables import Table, new_console, print_table
 from kmm.names import ROLE_DEVICE_PLUGIN
 from kmm.rollout import State
 from kmm.status import Look, Row
@@ -58,7 +57,7 @@ def _clock(look: Look) -> Text:
 
 def status_table(rows: Sequence[Row]) -> Table:
     """One row for each Module and kernel; what is not ready is in words as well as in colour."""
-    table = new_table("MODULE", "KERNEL", "STACK", "READY", "WHY NOT")
+    table = Table("MODULE", "KERNEL", "STACK", "READY", "WHY NOT", below=1)
     if not rows:
         table.add_row("-", "-", "-", "0/0", "no stack runs a Module in this cluster")
     for row in rows:

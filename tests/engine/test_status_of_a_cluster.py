@@ -11,7 +11,6 @@ from commands import kmm
 from terminal import Terminal
 
 from kmm.cluster import connect
-from kmm.definition.crd import custom_resource_definition
 from kmm.names import ROLE_MODULE_LOADER
 from tests.engine.deployment import KERNEL, NEXT_KERNEL
 
@@ -30,7 +29,7 @@ def own(text, namespace):
     return [one for one in json.loads(text)["workloads"] if one["namespace"] == namespace]
 
 
-def test_what_is_deployed_is_ready_by_its_files_and_without_them(deployment, nodes, status):
+def test_what_is_deployed_is_ready_by_its_files_and_without_them(cluster, deployment, nodes, status):
     first = nodes.add(KERNEL, 2)
     second = nodes.add(NEXT_KERNEL)
     deployment.write(plugin=True)
@@ -39,7 +38,8 @@ def test_what_is_deployed_is_ready_by_its_files_and_without_them(deployment, nod
     deployment.stack.up().expect()
     written = deployment.content()
     by_files = own(status("--modules", deployment.folder, "-o", "json"), deployment.namespace)
-    running = own(status("-o", "json"), deployment.namespace)
+    everything = kmm("status", "--kubeconfig", cluster.kubeconfig, "-o", "json")  # also what other tests wait for
+    running = own(everything.stdout, deployment.namespace)
     assert running == by_files
     assert [(one["kernel"], [node["node"] for node in one["nodes"]]) for one in running] == [
         (NEXT_KERNEL, second),
@@ -77,11 +77,11 @@ def test_watching_shows_each_change_in_a_pipe_and_on_a_terminal_until_ctrl_c(clu
     deployment.write()
     deployment.write("idle", selector={"no": "node"})
     arguments = ["status", "--watch", "--modules", deployment.folder, "--kubeconfig", cluster.kubeconfig]
-    with Terminal(*arguments, columns=50, lines=6) as terminal, watching(*arguments, "-o", "json") as pipe:
+    with Terminal(*arguments, columns=60, lines=8) as terminal, watching(*arguments, "-o", "json") as pipe:
         terminal.read_until(lambda: "1 of 2 not ready" in terminal.screen and "..." in terminal.screen)
         assert "kmod" in terminal.screen
         assert "idle" not in terminal.screen  # all is well there
-        assert all(len(line) <= 50 for line in terminal.screen.splitlines())  # and what does not fit is cut, not lost
+        assert all(len(line) <= 60 for line in terminal.screen.splitlines())  # and what does not fit is cut, not lost
         assert json.loads(pipe.stdout.readline())["ready"] is False
         terminal.resize(120, 30)
         deployment.stack.up().expect()
@@ -108,9 +108,3 @@ def watching(*arguments):
             yield process
         finally:
             process.kill()
-
-
-def test_a_cluster_without_the_kind_module_says_so(cluster):
-    finished = kmm("status", "--source", "cluster", "--kubeconfig", cluster.kubeconfig)
-    assert (finished.returncode, finished.stdout) == (1, "")
-    assert f"lacks the CustomResourceDefinition {custom_resource_definition()['metadata']['name']}" in finished.stderr

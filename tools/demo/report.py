@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from kmm.commands.tables import Table
 from kmm.names import KERNEL_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NODE_PREFIX, device_plugin_ready_label, ready_label
 from tools.api import Api
 
@@ -62,18 +61,17 @@ def _generations(picture: Picture) -> dict[str, tuple[str, int]]:
 
 def print_modules(picture: Picture, console: Console, before: Picture | None = None) -> None:
     """Print each Module and its kernels with nodes, image and state; after `before`, only what changed since."""
-    table = _table("MODULE AND KERNEL", "NODES", "IMAGE", "STATE")
+    table = Table("MODULE", "KERNEL", "NODES", "IMAGE", "STATE", below=2)
     for key, module in sorted(picture.outputs["modules"].items()):
         if before is None or module != before.outputs["modules"].get(key):
-            table.add_row(f"[bold]{key}[/]")
-            for what, *row in _module_rows(key, module, picture):
-                table.add_row(f"  {what}", *row)
+            for index, row in enumerate(_module_rows(key, module, picture)):
+                table.add_row("" if index else key, *row)
     _print(table, console)
 
 
 def print_nodes(picture: Picture, console: Console) -> None:
     """Print each node with its kernel and ready labels, or why it has none."""
-    table = _table("NODE", "KERNEL", f"READY LABELS ({NODE_PREFIX}…)")
+    table = Table("NODE", "KERNEL", f"READY LABELS ({NODE_PREFIX}…)")
     for name, node in sorted(picture.nodes.items()):
         reasons = picture.outputs["ignored"].get(name, [])
         ready = _ready_labels(picture.labels(name))
@@ -123,13 +121,6 @@ def _skipped(node: str, modules: Mapping[str, Any]) -> str:
         if kernel["reason"] and node in kernel["nodes"]
     ]
     return "; ".join(reasons) or "-"
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
-    for index, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=index == 0)
-    return table
 
 
 def _print(table: Table, console: Console) -> None:
