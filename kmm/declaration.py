@@ -180,7 +180,7 @@ def refuse_strangers(declared: Iterable[Manifest], live: Sequence[DaemonSet], ow
 
 
 def former_owner(declared: Iterable[Manifest], live: Sequence[DaemonSet], nodes: Iterable[Node]) -> str | None:
-    """The owner of what a lost state left behind, None when that is not just one stack.
+    """The owner of what a lost state left behind, None when that is not just one stack. `nodes` are those to label.
 
     It shows in live DaemonSets that are declared again; after a run that was killed before it made any, in labels of
     nodes that belong to nobody who has a DaemonSet. An owner of other Modules, too, may be a stack that lives and from

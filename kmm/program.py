@@ -43,6 +43,10 @@ from kmm.resources.rollout import Rollout
 from kmm.rollout import is_settled
 from kmm.settings import Settings, read_settings, setting_warnings
 
+_UNDER_ITS_NAME = (
+    "this stack goes on as {0}, the name that the objects carry which it takes over. If another stack of that name is "
+    "still in use, its next `up` would remove them: see docs/how-to/several-clusters.md"
+)
 _NOT_TARGETED = (
     "this run would unload modules or move nodes, and --target or --exclude leaves out the step that does so in order. "
     "Nothing was changed. Run it without them, or target **departures too"
@@ -56,7 +60,7 @@ async def run() -> dict[str, Any]:
     plan = _plan(settings, observed)
     inputs = observe_job_inputs(settings.jobs, plan, observed.cluster, observed.nodes)
     modules = [module_manifests(module, inputs) for module in plan.modules]
-    identity, owner = await _stack_identity(observed, _daemon_sets(modules))
+    identity, owner = await _stack_identity(observed, plan, _daemon_sets(modules))
     await _Declaration(settings, observed, identity, owner).declare(plan, modules)
     return stack_outputs(plan)
 
@@ -79,7 +83,9 @@ def _plan(settings: Settings, observed: Observation) -> Plan:
     return pin_digests(plan, images, observed.daemon_sets) if settings.pin_digests else plan
 
 
-async def _stack_identity(observed: Observation, declared: Sequence[Manifest]) -> tuple[pulumi.Resource, str]:
+async def _stack_identity(
+    observed: Observation, plan: Plan, declared: Sequence[Manifest]
+) -> tuple[pulumi.Resource, str]:
     """The stack's name on its cluster, and what keeps it in the state with the cluster's identity.
 
     The name is made up in the first run. What the stack declares depends on the keeper: a destruction that stops
@@ -87,7 +93,9 @@ async def _stack_identity(observed: Observation, declared: Sequence[Manifest]) -
     Raises ClusterError when the state is that of another cluster, and PlanError when objects are another stack's.
     """
     adopting = _adopts()
-    former = former_owner(declared, observed.daemon_sets, observed.nodes) if adopting else None
+    labels = plan.kernel_labels()
+    to_label = [node for node in observed.nodes if node.name in labels]
+    former = former_owner(declared, observed.daemon_sets, to_label) if adopting else None
     stash = pulumi.Stash(
         "identity",
         input={"cluster": observed.identity, "owner": former or f"kmm-{uuid4().hex[:8]}"},
@@ -101,6 +109,8 @@ async def _stack_identity(observed: Observation, declared: Sequence[Manifest]) -
         refuse_strangers(declared, observed.daemon_sets, kept["owner"])
     elif words := others_left_alone(declared, observed.daemon_sets, kept["owner"]):
         pulumi.log.warn(words)
+    elif kept["owner"] == former:
+        pulumi.log.warn(_UNDER_ITS_NAME.format(former))
     return stash, str(kept["owner"])
 
 

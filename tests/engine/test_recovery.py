@@ -26,7 +26,6 @@ def forget_take_over(deployment):
 def assert_whole_and_destroyable(deployment, daemon_sets):
     assert deployment.daemon_sets().keys() == daemon_sets
     assert len(deployment.list(f"/apis/apps/v1/namespaces/{deployment.namespace}/daemonsets")) == len(daemon_sets)
-    deployment.stack.preview("--expect-no-changes").expect()
     deployment.stack.destroy().expect()
     assert deployment.is_gone()
 
@@ -76,7 +75,6 @@ def test_an_engine_killed_while_it_waits_for_pods_goes_on_waiting(deployment, ku
     kubelet.run(pod)
     recover(deployment)
     assert [one["metadata"]["uid"] for one in deployment.pods()] == [pod["metadata"]["uid"]]
-    deployment.stack.preview("--expect-no-changes").expect()
 
 
 def test_an_engine_killed_as_it_writes_leaves_what_the_documentation_says(pulumi):
@@ -106,23 +104,24 @@ class TestLostState:
         deployment.stack = lost
         return deployment
 
-    def test_preview_and_up_change_nothing_and_say_how_to_go_on(self, stateless):
-        before = stateless.content()
-        for result in (stateless.stack.preview(), stateless.stack.up()):
-            assert f"{TAKE_OVER}=true pulumi up" in result.expect(1).output
-            assert "5 DaemonSets exist already and are not this stack's" in result.output
+    def test_nothing_changes_before_it_is_taken_over_which_unloads_nothing_and_leaves_a_stack_like_any_other(
+        self, stateless
+    ):
+        before, daemon_sets = stateless.content(), stateless.daemon_sets()
+        refused = stateless.stack.preview().expect(1).output
+        assert f"{TAKE_OVER}=true pulumi up" in refused
+        assert "5 DaemonSets exist already and are not this stack's" in refused
         stateless.stack.environment[TAKE_OVER] = "true"
         stateless.write("other", modprobe={"parameters": ["debug=1"]})
         assert "is unloaded and loaded again" in stateless.stack.preview().expect().output
         assert stateless.content() == before
 
-    def test_taking_over_unloads_nothing_and_leaves_a_stack_like_any_other(self, stateless):
+        # As one who sees the preview first; an `up` without one would leave a name of its own in the new state.
         pods = {pod["metadata"]["uid"] for pod in stateless.pods()}
-        daemon_sets = stateless.daemon_sets()
-        stateless.stack.environment[TAKE_OVER] = "true"
-        stateless.stack.preview().expect()
+        stateless.write("other")
         stateless.stack.up().expect()
         forget_take_over(stateless)
+        stateless.stack.preview("--expect-no-changes").expect()
         assert {pod["metadata"]["uid"] for pod in stateless.pods()} == pods
         assert_whole_and_destroyable(stateless, daemon_sets.keys())
 
@@ -139,7 +138,6 @@ class TestLostState:
         stateless.stack.up().expect()
         assert {pod["metadata"]["uid"] for pod in stateless.pods()} == pods
         assert {module for module, _ in stateless.daemon_sets()} == {"kmod", "other"}
-        stateless.stack.preview("--expect-no-changes").expect()
         stateless.remove("kmod")
         stateless.write("another", selector={"kmm.test/name": "none"})
         stateless.stack.up(timeout=120).expect()
