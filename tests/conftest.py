@@ -1,13 +1,17 @@
 """Fixtures on the embedded cluster. Where its tools cannot be had, the tests that need it are left out, loudly."""
 
+import fcntl
 import itertools
 import os
+import shutil
 import signal
+import tempfile
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from debian_packages import Debian, PackagesMissingError, leave_out, unpacked
@@ -25,8 +29,9 @@ settings.load_profile("kmm")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 _NO_ENGINE = pytest.StashKey[str]()
-_RUN = "KMM_TEST_RUN"  # in the environment of all that a run starts: which run it was
+_RUN = "KMM_TEST_RUN"  # in the environment of all that a run starts: the folder that its workers share
 _SKIPPED = "the tools of the engine could not be had; the last lines say why"
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw").removeprefix("gw")
 _NUMBERS = itertools.count(1)
 
 
@@ -38,7 +43,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     """Mark what is started from here on; workers are started later."""
     if not hasattr(config, "workerinput"):
-        os.environ[_RUN] = uuid4().hex
+        os.environ[_RUN] = tempfile.mkdtemp(prefix="kmm-tests-")
 
 
 @pytest.hookimpl(trylast=True)  # after engine/conftest.py has marked its tests
@@ -67,16 +72,22 @@ def tools(request) -> Toolset:
 
 
 @pytest.fixture(scope="session")
-def cluster(tools, tmp_path_factory):
-    """An embedded cluster for the session, one per worker: 4 s and 500 MB each."""
-    with Cluster(tmp_path_factory.mktemp("cluster"), tools) as running:
-        yield running
+def cluster(tools) -> Cluster:
+    """The embedded cluster that all workers share; it ends with the run."""
+    folder = Path(os.environ[_RUN])
+    running = Cluster(folder / "cluster", tools)
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not lock.tell():
+            running.start()
+            lock.write("started")
+    return running
 
 
 @pytest.fixture
 def unique() -> str:
     """A name that no other test has, fit for a namespace, a label or the start of a node name."""
-    return f"t{next(_NUMBERS)}"
+    return f"t{_WORKER}-{next(_NUMBERS)}"
 
 
 @pytest.fixture
@@ -142,6 +153,7 @@ def pytest_unconfigure(config):
     if hasattr(config, "workeroutput"):
         return
     _end_processes()
+    shutil.rmtree(os.environ[_RUN], ignore_errors=True)
     reason = config.stash.get(_NO_ENGINE, None)
     if reason is None:
         return
@@ -152,9 +164,17 @@ def pytest_unconfigure(config):
 
 
 def _end_processes() -> None:
-    """Kill what this run started and nobody ended: after Ctrl-C workers get no time for their clusters."""
-    ours = f"{_RUN}={os.environ[_RUN]}".encode()
+    """Kill what this run started and nobody ended: the cluster, and after Ctrl-C what tests had no time to end."""
+    while ours := list(_processes()):  # they may have started others meanwhile
+        for process in ours:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _processes() -> Iterator[int]:
+    mark = f"{_RUN}={os.environ[_RUN]}".encode()
     for environment in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):  # it ended meanwhile
-            if ours in environment.read_bytes().split(b"\0"):
-                os.kill(int(environment.parent.name), signal.SIGKILL)
+            if mark in environment.read_bytes().split(b"\0"):
+                yield int(environment.parent.name)

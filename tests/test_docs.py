@@ -239,7 +239,9 @@ def reader_in_demo(tools, tmp_path_factory):
 
 
 RUN = [page for page in PAGES if commands(page, skipped=False)]
+# The README begins and ends a demo; another one is not needed for that.
 RUN_IN_DEMO = [page for page in RUN if any(in_demo(block) for block in commands(page, skipped=False))]
+RUN_IN_DEMO += [CHECKOUT / "README.md"]
 
 
 @pytest.mark.engine

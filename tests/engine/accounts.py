@@ -6,9 +6,13 @@ from typing import Any
 
 import yaml
 
+from tests.engine.deployment import eventually
 from tools.cluster import Cluster
 
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
+
+_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+_ATTRIBUTES = {"group": "apiGroups", "resource": "resources", "verb": "verbs", "name": "resourceNames"}
 
 Rules = Sequence[Mapping[str, Any]]
 
@@ -30,6 +34,14 @@ class Account:
             "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
         }
         api.request("POST", f"{_RBAC}/clusterrolebindings", binding)
+        eventually(lambda: not rules or self._may(rules[0]))  # the authorizer hears of a whole role
+
+    def _may(self, rule: Mapping[str, Any]) -> bool:
+        attributes = {key: rule[many][0] for key, many in _ATTRIBUTES.items() if many in rule}
+        user = f"system:serviceaccount:{self._namespace}:{self._name}"
+        review = {"spec": {"user": user, "resourceAttributes": attributes}}
+        answer = self._cluster.api.request("POST", _REVIEWS, review)
+        return bool(answer["status"]["allowed"])
 
     def write_kubeconfig(self, path: Path) -> str:
         """Write a kubeconfig for this account and return its path."""

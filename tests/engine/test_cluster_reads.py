@@ -9,6 +9,7 @@ from kmm.cluster import connect, lists
 from kmm.errors import ClusterError
 from kmm.names import NODE_PREFIX
 from kmm.nodes import LabelChange
+from tests.engine.accounts import Account
 
 LABEL = f"{NODE_PREFIX}test"
 OTHER_LABEL = f"{NODE_PREFIX}other"
@@ -39,30 +40,13 @@ def restricted(cluster, namespace, tmp_path):
     made = []
 
     def connect_with(*verbs):
-        api, account = cluster.api, f"/api/v1/namespaces/{namespace}/serviceaccounts"
-        api.request("POST", account, {"metadata": {"name": "kmm"}})
-        token = api.request("POST", f"{account}/kmm/token", {"spec": {}})["status"]["token"]
-        if verbs:
-            made.append(f"kmm-{namespace}")
-            rule = {"apiGroups": [""], "resources": ["nodes"], "verbs": verbs}
-            rbac = "/apis/rbac.authorization.k8s.io/v1"
-            api.request("POST", f"{rbac}/clusterroles", {"metadata": {"name": made[0]}, "rules": [rule]})
-            binding = {
-                "metadata": {"name": made[0]},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": made[0]},
-                "subjects": [{"kind": "ServiceAccount", "name": "kmm", "namespace": namespace}],
-            }
-            api.request("POST", f"{rbac}/clusterrolebindings", binding)
-        config = yaml.safe_load(cluster.kubeconfig.read_text())
-        config["users"][0]["user"] = {"token": token}
-        path = tmp_path / "restricted"
-        path.write_text(yaml.safe_dump(config))
-        return connect(str(path))
+        rules = [{"apiGroups": [""], "resources": ["nodes"], "verbs": verbs}] if verbs else []
+        made.append(Account(cluster, namespace, "kmm", rules))
+        return connect(made[-1].write_kubeconfig(tmp_path / "restricted"))
 
     yield connect_with
-    for name in made:
-        for kind in ("clusterroles", "clusterrolebindings"):
-            cluster.api.request("DELETE", f"/apis/rbac.authorization.k8s.io/v1/{kind}/{name}")
+    for account in made:
+        account.forget()
 
 
 def test_a_list_in_pages_is_whole(nodes, own, monkeypatch):

@@ -84,8 +84,11 @@ def test_a_node_reports_the_kernel_that_it_was_given_last(cluster, nodes):
     assert "gpu" in {taint["key"] for taint in node["spec"]["taints"]}
 
 
-def test_a_cluster_goes_on_with_its_data_after_a_crash(tools, tmp_path):
+def test_a_cluster_is_made_anew_after_an_interrupted_start_and_goes_on_with_its_data_after_a_crash(tools, tmp_path):
+    (tmp_path / "cluster/kwok/clusters/embedded/pids").mkdir(parents=True)
+    (tmp_path / "cluster/kwok/clusters/embedded/pids/etcd.pid").write_text("")
     with Cluster(tmp_path / "cluster", tools) as cluster:
+        assert cluster.is_ready()
         identity = cluster.api.request("GET", "/api/v1/namespaces/kube-system")["metadata"]["uid"]
         crashed = list(tmp_path.glob("cluster/kwok/clusters/*/pids/*.pid"))
         for file in crashed:
@@ -96,13 +99,6 @@ def test_a_cluster_goes_on_with_its_data_after_a_crash(tools, tmp_path):
         assert cluster.api.request("GET", "/api/v1/namespaces/kube-system")["metadata"]["uid"] == identity
         assert not cluster.start()
     assert not (tmp_path / "cluster").exists()
-
-
-def test_a_cluster_whose_start_was_interrupted_is_made_anew(tools, tmp_path):
-    (tmp_path / "cluster/kwok/clusters/embedded/pids").mkdir(parents=True)
-    (tmp_path / "cluster/kwok/clusters/embedded/pids/etcd.pid").write_text("")
-    with Cluster(tmp_path / "cluster", tools) as cluster:
-        assert cluster.is_ready()
 
 
 def test_a_stack_keeps_everything_in_its_folder(tools, tmp_path, program):

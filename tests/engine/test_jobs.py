@@ -98,7 +98,9 @@ def test_a_build_holds_back_its_own_loader_alone_and_the_next_up_clears_it_away(
     deployment.stack.preview("--refresh", "--expect-no-changes").expect()
 
 
-def test_a_failed_build_shows_the_end_of_its_log_and_the_next_up_tries_again(deployment, kubelet, built, log_server):
+def test_a_failed_build_shows_the_end_of_its_log_and_each_up_tries_again_with_the_present_dockerfile(
+    deployment, kubelet, built, log_server
+):
     built.write()
     deployment.write("other")
     (node,) = deployment.nodes.add(KERNEL)
@@ -114,19 +116,12 @@ def test_a_failed_build_shows_the_end_of_its_log_and_the_next_up_tries_again(dep
     assert deployment.labels(node).keys() == {"kernel-version.full", deployment.ready_label("other")}
 
     with running(deployment.stack, *UP) as up:
-        assert built.pod()["metadata"]["ownerReferences"][0]["uid"] != job["metadata"]["uid"]
-        built.make()
-        finish(up)
-    assert deployment.ready_label() in deployment.labels(node)
-
-
-def test_a_changed_dockerfile_replaces_a_failed_job(deployment, kubelet, built):
-    built.write()
-    deployment.nodes.add(KERNEL)
-    with running(deployment.stack, *UP) as up:
-        kubelet.end(built.pod())  # as when its node is drained
+        pod = built.pod()
+        assert pod["metadata"]["ownerReferences"][0]["uid"] != job["metadata"]["uid"]
+        kubelet.end(pod)  # as when its node is drained
         output = finish(up, 1)
     assert "has no pod whose log could be shown" in output
+
     built.set_dockerfile("FROM registry.example/better\n")
     with running(deployment.stack, *UP) as up:
         built.pod()
@@ -134,6 +129,7 @@ def test_a_changed_dockerfile_replaces_a_failed_job(deployment, kubelet, built):
         assert dockerfile(job) == "FROM registry.example/better\n"
         built.make()
         finish(up)
+    assert deployment.ready_label() in deployment.labels(node)
 
 
 def test_a_job_whose_image_is_not_there_after_it_ended_well_runs_again(deployment, kubelet, built):
@@ -317,13 +313,13 @@ def test_what_jobs_would_wait_for_is_an_error_at_preview_all_in_one(deployment, 
     )
     built.create("secrets", {"metadata": {"name": "nokey"}, "data": {"private": "a2V5"}})
     deployment.nodes.add(KERNEL)
-    for result in (deployment.stack.preview(), deployment.stack.up()):
-        assert declared(result.expect(1)) == []
-        place = f"{deployment.namespace}/kmod: spec.moduleLoader.container"
-        for problem in (
-            f"{place}.build.dockerfileConfigMap: ConfigMap {deployment.namespace}/wrong has no key",
-            f"{place}.build.secrets[0]: Secret {deployment.namespace}/token does not exist",
-            f"{place}.sign.keySecret: Secret {deployment.namespace}/nokey has no key key, only private",
-            "none has the labels no=node. Change build.selector or kmm:build.nodeSelector",
-        ):
-            assert problem in result.output
+    refused = deployment.stack.preview().expect(1)
+    assert declared(refused) == []
+    place = f"{deployment.namespace}/kmod: spec.moduleLoader.container"
+    for problem in (
+        f"{place}.build.dockerfileConfigMap: ConfigMap {deployment.namespace}/wrong has no key",
+        f"{place}.build.secrets[0]: Secret {deployment.namespace}/token does not exist",
+        f"{place}.sign.keySecret: Secret {deployment.namespace}/nokey has no key key, only private",
+        "none has the labels no=node. Change build.selector or kmm:build.nodeSelector",
+    ):
+        assert problem in refused.output

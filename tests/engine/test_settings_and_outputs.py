@@ -5,23 +5,38 @@ import pytest
 from tests.engine.deployment import KERNEL, NEXT_KERNEL, declared
 
 
+def test_wrong_settings_are_told_all_at_once_by_words_alone(deployment):
+    deployment.write()
+    deployment.stack.config |= {
+        "kmm:module": ["x"],
+        "kmm:imageCheck": "maybe",
+        "kmm:rollout": {"timeout": "soon", "maxUnready": "200%", "patience": 1},
+    }
+    result = deployment.stack.preview().expect(1)
+    for words in (
+        "kmm:module is not a setting; did you mean kmm:modules?",
+        "kmm:imageCheck: Input should be 'registry', 'assume-present' or 'assume-missing'",
+        "kmm:rollout.timeout",
+        "kmm:rollout.maxUnready",
+        "kmm:rollout.patience is not a setting",
+    ):
+        assert words in result.output
+    assert "Traceback" not in result.output
+    assert not declared(result)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("kmm:module", ["x"], "kmm:module is not a setting; did you mean kmm:modules?"),
-        ("kmm:imageCheck", "maybe", "kmm:imageCheck: Input should be 'registry', 'assume-present' or 'assume-missing'"),
-        ("kmm:requireImages", "perhaps", "requireImages"),
-        ("kmm:rollout", {"timeout": "soon"}, "kmm:rollout.timeout"),
-        ("kmm:rollout", {"maxUnready": "200%"}, "kmm:rollout.maxUnready"),
-        ("kmm:rollout", {"patience": 1}, "kmm:rollout.patience is not a setting"),
         ("kmm:modules", ["/nowhere/module.yaml"], "/nowhere/module.yaml"),
         ("kmm:modules", "not-a-list", "modules"),
+        ("kmm:requireImages", "perhaps", "requireImages"),
         ("kmm:kubeconfig", "/nowhere/kubeconfig", "/nowhere/kubeconfig"),
         ("kmm:context", "nobody", "nobody"),
     ],
-    ids=lambda value: value.removeprefix("kmm:") if isinstance(value, str) and value.startswith("kmm:") else "",
+    ids=["modules that are not there", "no list", "no boolean", "kubeconfig", "context"],
 )
-def test_a_wrong_setting_ends_with_words_alone(deployment, key, value, words):
+def test_a_setting_of_the_wrong_type_or_that_leads_nowhere_ends_with_words_alone(deployment, key, value, words):
     deployment.write()
     deployment.stack.config[key] = value
     result = deployment.stack.preview()

@@ -17,12 +17,23 @@ def other(deployment, tools, tmp_path) -> Deployment:
     return Deployment(stack, deployment.cluster, deployment.namespace, deployment.nodes, tmp_path / "other-modules")
 
 
-def test_stacks_that_share_nodes_do_not_touch_each_other_s_labels_and_pods(deployment, other):
+def test_stacks_that_share_nodes_do_not_touch_each_other_s_labels_and_pods_nor_deploy_the_same_module(
+    deployment, other
+):
     deployment.write("one", plugin=True)
-    other.write("two", plugin=True)
+    other.write("one")
     (node,) = deployment.nodes.add(KERNEL)
     deployment.stack.up().expect()
     pods = {pod["metadata"]["uid"] for pod in deployment.pods()}
+    owner = deployment.daemon_sets()["one", KERNEL]["metadata"]["labels"]["app.kubernetes.io/instance"]
+    before = deployment.content()
+    refused = other.stack.up().expect(1).output
+    assert f"(of stack {owner})" in refused
+    assert "take them out of one of the two" in refused
+    assert deployment.content() == before
+
+    other.remove("one")
+    other.write("two", plugin=True)
     other.stack.up().expect()
     deployment.stack.preview("--expect-no-changes").expect()
     other.stack.destroy().expect()
@@ -32,20 +43,6 @@ def test_stacks_that_share_nodes_do_not_touch_each_other_s_labels_and_pods(deplo
     deployment.stack.preview("--expect-no-changes").expect()
     deployment.stack.destroy().expect()
     assert deployment.is_gone()
-
-
-def test_a_module_that_another_stack_deploys_is_refused(deployment, other):
-    deployment.write()
-    other.write()
-    deployment.nodes.add(KERNEL)
-    deployment.stack.up().expect()
-    owner = deployment.daemon_sets()["kmod", KERNEL]["metadata"]["labels"]["app.kubernetes.io/instance"]
-    before = deployment.content()
-    for result in (other.stack.preview(), other.stack.up()):
-        assert f"(of stack {owner})" in result.expect(1).output
-        assert "take them out of one of the two" in result.output
-    other.stack.destroy().expect()
-    assert deployment.content() == before
 
 
 def test_a_module_moves_to_another_stack_without_being_unloaded(deployment, other):
@@ -90,11 +87,10 @@ def test_a_stack_refuses_another_cluster_and_touches_nothing_there(deployment, t
         eventually(lambda: len(elsewhere.content()) == 3)  # with what the control plane puts into each namespace
         before = deployment.content(), elsewhere.content()
         kubeconfig.write_text(second.kubeconfig.read_text())
-        for result in (deployment.stack.preview(), deployment.stack.up(), deployment.stack.destroy()):
+        for result in (deployment.stack.up(), deployment.stack.destroy()):
             assert "wrong cluster: this stack belongs to the cluster whose" in result.expect(1).output
             assert "Traceback" not in result.output
         assert (deployment.content(), elsewhere.content()) == before
     kubeconfig.write_text(deployment.cluster.kubeconfig.read_text())
-    deployment.stack.preview("--expect-no-changes").expect()
     deployment.stack.destroy().expect()
     assert deployment.is_gone()

@@ -29,7 +29,6 @@ def test_a_second_up_changes_nothing_and_destroy_leaves_nothing(deployment):
     assert deployment.labels(second[0]) == {"kernel-version.full": NEXT_KERNEL} | ready
 
     before = deployment.content()
-    stack.preview("--expect-no-changes").expect()
     stack.preview("--refresh", "--expect-no-changes").expect()
     assert stack.up().expect().changes == {}
     assert deployment.content() == before
@@ -38,31 +37,31 @@ def test_a_second_up_changes_nothing_and_destroy_leaves_nothing(deployment):
     assert deployment.is_gone()
 
 
-def test_a_new_kernel_brings_one_daemon_set_and_touches_no_other(deployment):
+def test_kernels_that_come_and_go_bring_and_take_their_daemon_set_and_nodes_alone_change_none(deployment):
     deployment.write(plugin=True)
-    deployment.nodes.add(KERNEL)
+    stays, goes = deployment.nodes.add(KERNEL, 2)
     deployment.stack.up().expect()
     before = identities(deployment.daemon_sets())
-    (node,) = deployment.nodes.add(NEXT_KERNEL)
+
+    (moves,) = deployment.nodes.add(NEXT_KERNEL)
     assert object_steps(deployment.stack.up().expect()) == {("create", "DaemonSet"): 1}
-    after = identities(deployment.daemon_sets())
-    assert after.keys() - before.keys() == {("kmod", NEXT_KERNEL)}
-    assert after.items() >= before.items()
-    assert deployment.ready_label() in deployment.labels(node)
+    with_both = identities(deployment.daemon_sets())
+    assert with_both.keys() - before.keys() == {("kmod", NEXT_KERNEL)}
+    assert with_both.items() >= before.items()
+    assert deployment.ready_label() in deployment.labels(moves)
 
+    deployment.cluster.nodes.remove([goes])
+    (comes,) = deployment.nodes.add(KERNEL)
+    assert not object_steps(deployment.stack.up().expect())
+    assert identities(deployment.daemon_sets()) == with_both
+    assert deployment.labels(comes) == deployment.labels(stays)
 
-def test_a_kernel_that_no_node_runs_any_more_takes_its_daemon_set_along_and_no_other(deployment):
-    deployment.write(plugin=True)
-    stays, moves = *deployment.nodes.add(KERNEL), *deployment.nodes.add(NEXT_KERNEL)
-    deployment.stack.up().expect()
-    before = identities(deployment.daemon_sets())
     deployment.cluster.nodes.set_kernel(moves, KERNEL)
     assert object_steps(deployment.stack.up().expect()) == {("delete", "DaemonSet"): 1}
-    assert identities(deployment.daemon_sets()) == {
-        key: value for key, value in before.items() if key != ("kmod", NEXT_KERNEL)
-    }
+    assert identities(deployment.daemon_sets()) == before
     assert deployment.labels(moves) == deployment.labels(stays)
-    assert Counter(pod["spec"]["nodeName"] for pod in deployment.pods()) == {stays: 1, moves: 1}
+    pods = Counter(pod["spec"]["nodeName"] for pod in deployment.pods())
+    assert {node: pods[node] for node in (stays, comes, moves)} == {stays: 1, comes: 1, moves: 1}
     deployment.stack.preview("--expect-no-changes").expect()
 
 
@@ -77,19 +76,6 @@ def test_a_kernel_that_differs_by_a_plus_alone_does_not_change_the_loader_that_r
     assert deployment.labels(plain) == {}
     (reason,) = deployment.stack.outputs()["ignored"][plain]
     assert "is also that of kernel 6.1.21-v8+" in reason
-    deployment.stack.preview("--expect-no-changes").expect()
-
-
-def test_nodes_that_come_and_go_with_a_known_kernel_change_no_daemon_set(deployment):
-    deployment.write()
-    stays, goes = deployment.nodes.add(KERNEL, 2)
-    deployment.stack.up().expect()
-    before = identities(deployment.daemon_sets())
-    deployment.cluster.nodes.remove([goes])
-    (comes,) = deployment.nodes.add(KERNEL)
-    assert not object_steps(deployment.stack.up().expect())
-    assert identities(deployment.daemon_sets()) == before
-    assert deployment.labels(comes) == deployment.labels(stays)
     deployment.stack.preview("--expect-no-changes").expect()
 
 
@@ -122,37 +108,34 @@ def test_changed_parameters_roll_the_loaders_in_place_and_preview_only_names_the
     assert len({pod["metadata"]["uid"] for pod in deployment.pods()} & pods) == 2  # those of the other Module
 
 
-def test_a_removed_module_goes_with_its_labels_and_touches_no_other(deployment):
+def test_removed_and_renamed_modules_go_with_their_labels_and_touch_no_other(deployment):
     deployment.write("goes", plugin=True)
     deployment.write("stays", plugin=True)
+    deployment.write("old")
     (node,) = deployment.nodes.add(KERNEL)
     deployment.stack.up().expect()
     before = identities(deployment.daemon_sets())
     deployment.remove("goes")
-    result = deployment.stack.up().expect()
-    assert object_steps(result) == {("delete", "DaemonSet"): 2, ("delete", "ServiceAccount"): 2}
-    assert identities(deployment.daemon_sets()) == {key: one for key, one in before.items() if key[0] == "stays"}
+    deployment.remove("old")
+    deployment.write("new")
+    assert object_steps(deployment.stack.up().expect()) == {
+        ("delete", "DaemonSet"): 3,
+        ("delete", "ServiceAccount"): 3,
+        ("create", "DaemonSet"): 1,
+        ("create", "ServiceAccount"): 1,
+    }
+    after = identities(deployment.daemon_sets())
+    assert after.pop(("new", KERNEL))
+    assert after == {key: one for key, one in before.items() if key[0] == "stays"}
+    ready = ("stays.ready", "stays.device-plugin-ready", "new.ready")
     assert deployment.labels(node) == {
         "kernel-version.full": KERNEL,
-        f"{deployment.namespace}.stays.ready": "",
-        f"{deployment.namespace}.stays.device-plugin-ready": "",
+        **{f"{deployment.namespace}.{key}": "" for key in ready},
     }
     deployment.stack.preview("--expect-no-changes").expect()
 
 
-def test_a_renamed_module_leaves_nothing_under_its_old_name(deployment):
-    deployment.write("old")
-    (node,) = deployment.nodes.add(KERNEL)
-    deployment.stack.up().expect()
-    deployment.remove("old")
-    deployment.write("new")
-    deployment.stack.up().expect()
-    assert set(deployment.daemon_sets()) == {("new", KERNEL)}
-    assert deployment.labels(node) == {"kernel-version.full": KERNEL, f"{deployment.namespace}.new.ready": ""}
-    deployment.stack.preview("--expect-no-changes").expect()
-
-
-def test_labels_changed_by_hand_are_mended_by_the_next_up(deployment):
+def test_labels_changed_by_hand_are_mended_by_the_next_up_and_a_deleted_daemon_set_by_a_refresh(deployment):
     deployment.write()
     nodes = deployment.nodes.add(KERNEL, 2)
     deployment.stack.up().expect()
@@ -167,11 +150,6 @@ def test_labels_changed_by_hand_are_mended_by_the_next_up(deployment):
     assert [deployment.labels(node) for node in nodes] == before
     deployment.stack.preview("--expect-no-changes").expect()
 
-
-def test_a_daemon_set_deleted_by_hand_comes_again_with_a_refresh(deployment):
-    deployment.write()
-    deployment.nodes.add(KERNEL)
-    deployment.stack.up().expect()
     name = deployment.daemon_sets()["kmod", KERNEL]["metadata"]["name"]
     deployment.api.request("DELETE", f"/apis/apps/v1/namespaces/{deployment.namespace}/daemonsets/{name}")
     assert f"DaemonSet {deployment.namespace}/{name} is gone" in deployment.stack.up().expect(1).output

@@ -21,6 +21,8 @@ from tools.api import ApiError
 from tools.bootstrap import CHECKOUT
 from tools.environment import tool_environment
 
+pytestmark = pytest.mark.xdist_group("whole cluster")
+
 PAGE = CHECKOUT / "docs/how-to/moving-from-the-operator.md"
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 OPERATOR_NAMESPACE = "kmm-operator-system"
@@ -66,7 +68,8 @@ class Operator:
     def install(self):
         labels = {"control-plane": "controller-manager"}
         container = {"name": "manager", "image": "registry.example/operator:v1.1.0"}
-        template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+        pod = {"containers": [container], "nodeSelector": self.deployment.nodes.selector}
+        template = {"metadata": {"labels": labels}, "spec": pod}
         spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
         deployment = {"metadata": {"name": "kmm-operator-controller-manager"}, "spec": spec}
         self.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": OPERATOR_NAMESPACE}})

@@ -14,6 +14,8 @@ from tools.api import ApiError
 from tools.bootstrap import CHECKOUT
 from tools.environment import pulumi_environment
 
+pytestmark = pytest.mark.xdist_group("whole cluster")
+
 FOLDER = CHECKOUT / "deploy/continuous"
 PATHS = {
     "Namespace": "/api/v1/namespaces",

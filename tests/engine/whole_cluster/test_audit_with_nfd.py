@@ -11,6 +11,8 @@ from tests.engine.deployment import KERNEL, eventually, object_steps
 from tools.api import ApiError
 from tools.bootstrap import CHECKOUT
 
+pytestmark = pytest.mark.xdist_group("whole cluster")
+
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 RULES = "/apis/nfd.k8s-sigs.io/v1alpha1/nodefeaturerules"
 TEXT = {"type": "string"}

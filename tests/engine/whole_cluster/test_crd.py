@@ -1,17 +1,25 @@
 """Guards against a CustomResourceDefinition that the API server takes but that refuses, or loses, valid Modules."""
 
-import time
-
 import pytest
 import yaml
 from commands import GOLDEN, kmm
 from module_files import FULL, MINIMAL
 from test_schema import WRONG, changed
 
+from kmm.definition.crd import custom_resource_definition
+from tests.engine.deployment import eventually
 from tools.api import ApiError
+
+pytestmark = pytest.mark.xdist_group("whole cluster")
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SPECIFICATION = (GOLDEN / "specification" / "module.yaml").read_text()
+
+
+def test_a_status_by_a_cluster_without_the_kind_module_says_so(cluster):
+    finished = kmm("status", "--source", "cluster", "--kubeconfig", cluster.kubeconfig)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert f"lacks the CustomResourceDefinition {custom_resource_definition()['metadata']['name']}" in finished.stderr
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +28,10 @@ def api(cluster):
     definition = yaml.safe_load(kmm("schema", "--crd").stdout)
     name = definition["metadata"]["name"]
     cluster.api.request("POST", CRDS, definition)
-    deadline = time.monotonic() + 30
-    while not served(cluster.api):
-        assert time.monotonic() < deadline, cluster.api.request("GET", f"{CRDS}/{name}")["status"]
-        time.sleep(0.1)
+    eventually(lambda: served(cluster.api))
     yield cluster.api
     cluster.api.request("DELETE", f"{CRDS}/{name}")
+    eventually(lambda: name not in str(cluster.api.request("GET", CRDS)))  # others bring it along
 
 
 def served(api):
