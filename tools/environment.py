@@ -23,15 +23,17 @@ def pulumi_environment(tools: Toolset, state: Path) -> dict[str, str]:
     The provider (170 MB) is not copied there: `plugins` in that home is a link into the cache. Where its folder `logs`
     would be is a file: the engine's own log, which has no switch, costs up to two thirds of the engine's time.
     Without the backend's `.attrs` files a killed engine leaves no empty one, with which it reads no state any more.
+    The provider leaves a copy of the kubeconfig among the temporary files at each run.
     """
-    home, backend = state / "home", state / "backend"
-    for folder in (home, backend):
+    home, backend, temporary = state / "home", state / "backend", state / "temporary"
+    for folder in (home, backend, temporary):
         folder.mkdir(parents=True, exist_ok=True)
     plugins = home / "plugins"
     plugins.unlink(missing_ok=True)
     plugins.symlink_to(cache_folder() / "plugins", target_is_directory=True)
     (home / "logs").touch()
     return tool_environment(tools) | {
+        "TMPDIR": str(temporary),
         "PULUMI_HOME": str(home),
         "PULUMI_BACKEND_URL": f"{backend.as_uri()}?metadata=skip",
         "PULUMI_CONFIG_PASSPHRASE": "embedded",

@@ -24,6 +24,7 @@ def test_a_second_up_changes_nothing_and_destroy_leaves_nothing(deployment):
     first, second = deployment.nodes.add(KERNEL), deployment.nodes.add(NEXT_KERNEL)
     created = stack.up().expect()
     assert object_steps(created) == {("create", "ServiceAccount"): 2, ("create", "DaemonSet"): 3}
+    assert list((stack.folder / "temporary").glob("kubeconfig*")), "does the provider leave them elsewhere now?"
     ready = {f"{deployment.namespace}.kmod.{what}": "" for what in ("ready", "device-plugin-ready")}
     assert deployment.labels(first[0]) == {"kernel-version.full": KERNEL} | ready
     assert deployment.labels(second[0]) == {"kernel-version.full": NEXT_KERNEL} | ready
