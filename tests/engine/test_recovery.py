@@ -119,7 +119,8 @@ class TestLostState:
         # As one who sees the preview first; an `up` without one would leave a name of its own in the new state.
         pods = {pod["metadata"]["uid"] for pod in stateless.pods()}
         stateless.write("other")
-        stateless.stack.up().expect()
+        told = " ".join(stateless.stack.up().expect().output.split())
+        assert "this stack goes on as kmm-" in told
         forget_take_over(stateless)
         stateless.stack.preview("--expect-no-changes").expect()
         assert {pod["metadata"]["uid"] for pod in stateless.pods()} == pods
