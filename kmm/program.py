@@ -93,9 +93,10 @@ async def _stack_identity(
     Raises ClusterError when the state is that of another cluster, and PlanError when objects are another stack's.
     """
     adopting = _adopts()
-    labels = plan.kernel_labels()
-    to_label = [node for node in observed.nodes if node.name in labels]
-    former = former_owner(declared, observed.daemon_sets, to_label) if adopting else None
+    former = None
+    if adopting:
+        labels = plan.kernel_labels()
+        former = former_owner(declared, observed.daemon_sets, (one for one in observed.nodes if one.name in labels))
     stash = pulumi.Stash(
         "identity",
         input={"cluster": observed.identity, "owner": former or f"kmm-{uuid4().hex[:8]}"},

@@ -42,11 +42,12 @@ class Table:
 
     def width(self, console: Console) -> int:
         """How many characters wide it is with nothing below."""
-        return Measurement.get(console, console.options.update(max_width=_UNLIMITED), self._wide()).maximum
+        return _width(console, self._wide())
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if self._beside == len(self._columns) or self.width(console) <= options.max_width:
-            yield self._wide()
+        wide = self._wide()
+        if self._beside == len(self._columns) or _width(console, wide) <= options.max_width:
+            yield wide
         else:
             yield from self._narrow(console, options.max_width)
 
@@ -83,6 +84,10 @@ class Table:
             widths[index] -= cut
             excess -= cut
         return widths
+
+
+def _width(console: Console, grid: Grid) -> int:
+    return Measurement.get(console, console.options.update(max_width=_UNLIMITED), grid).maximum
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], style: str) -> Padding:
