@@ -31,7 +31,6 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 _NO_ENGINE = pytest.StashKey[str]()
 _RUN = "KMM_TEST_RUN"  # in the environment of all that a run starts: the folder that its workers share
 _SKIPPED = "the tools of the engine could not be had; the last lines say why"
-_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw").removeprefix("gw")
 _NUMBERS = itertools.count(1)
 
 
@@ -85,9 +84,9 @@ def cluster(tools) -> Cluster:
 
 
 @pytest.fixture
-def unique() -> str:
+def unique(worker_id) -> str:
     """A name that no other test has, fit for a namespace, a label or the start of a node name."""
-    return f"t{_WORKER}-{next(_NUMBERS)}"
+    return f"t{worker_id.removeprefix('gw')}-{next(_NUMBERS)}"
 
 
 @pytest.fixture

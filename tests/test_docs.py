@@ -231,7 +231,7 @@ def reader(tools, tmp_path):
 
 @pytest.fixture(scope="module")
 def reader_in_demo(tools, tmp_path_factory):
-    """A reader of all pages that are about a stack which is there: each leaves it as it was."""
+    """A reader of all pages that are about a stack which is there: each leaves it as it was, but the last ends it."""
     reader = Reader(tmp_path_factory.mktemp("reader"))
     reader.run("make", "demo")
     yield reader
@@ -239,9 +239,10 @@ def reader_in_demo(tools, tmp_path_factory):
 
 
 RUN = [page for page in PAGES if commands(page, skipped=False)]
-# The README begins and ends a demo; another one is not needed for that.
-RUN_IN_DEMO = [page for page in RUN if any(in_demo(block) for block in commands(page, skipped=False))]
-RUN_IN_DEMO += [CHECKOUT / "README.md"]
+RUN_IN_DEMO = [
+    *(page for page in RUN if any(in_demo(block) for block in commands(page, skipped=False))),
+    CHECKOUT / "README.md",  # begins and ends a demo: another one is not needed for that
+]
 
 
 @pytest.mark.engine

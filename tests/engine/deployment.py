@@ -24,6 +24,7 @@ from kmm.names import (
 )
 from tests.conftest import OwnNodes
 from tools.api import Api
+from tools.bootstrap import Toolset
 from tools.cluster import Cluster
 from tools.nodes import SimulatedNode
 from tools.stack import Result, Stack, Step, kill
@@ -34,6 +35,7 @@ KERNEL = "5.14.0-70.el9.x86_64"
 NEXT_KERNEL = "5.14.0-162.el9.x86_64"
 
 UP = ("up", "--yes", "--skip-preview", "--continue-on-error")
+TAKE_OVER = "PULUMI_K8S_UPSERT_EXISTING_OBJECTS"
 DESTROY = ("destroy", "--yes", "--skip-preview", "--continue-on-error")
 
 Object = dict[str, Any]
@@ -223,6 +225,19 @@ class Kubelet:
         }
         path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/status"
         self._api.request("PATCH", path, {"status": status}, {"Content-Type": "application/merge-patch+json"})
+
+
+def lose_state(deployment: Deployment, tools: Toolset) -> None:
+    """From now on the deployment's stack is one that knows nothing of it."""
+    lost = Stack(deployment.stack.folder.with_name("lost"), tools)
+    lost.config = deployment.stack.config
+    deployment.stack = lost
+
+
+def forget_take_over(deployment: Deployment) -> None:
+    """Run `up` without taking over: the provider's own settings change back, and nothing else."""
+    del deployment.stack.environment[TAKE_OVER]
+    assert not object_steps(deployment.stack.up().expect())
 
 
 def declared(result: Result) -> list[Step]:

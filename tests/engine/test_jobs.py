@@ -19,6 +19,7 @@ from tests.engine.built_modules import SECRET, encoded
 from tests.engine.deployment import (
     KERNEL,
     NEXT_KERNEL,
+    TAKE_OVER,
     UP,
     declared,
     eventually,
@@ -168,7 +169,7 @@ def test_a_job_left_running_by_a_killed_engine_is_replaced(deployment, kubelet, 
     deployment.stack.cancel().expect()
     if changes:
         built.set_dockerfile("FROM registry.example/better\n")
-    deployment.stack.environment["PULUMI_K8S_UPSERT_EXISTING_OBJECTS"] = "true"  # as after any killed engine
+    deployment.stack.environment[TAKE_OVER] = "true"  # as after any killed engine
     with running(deployment.stack, *UP, "--refresh") as up:
         kubelet.end(
             eventually(lambda: [one for one in deployment.job_pods() if "deletionTimestamp" in one["metadata"]])[0]

@@ -2,10 +2,7 @@
 ever (`container.version`, as the operator documents it)."""
 
 from kmm.names import MODULE_NAME_LABEL, NODE_PREFIX, ROLE_LABEL, ROLE_MODULE_LOADER
-from tests.engine.deployment import KERNEL, object_steps
-from tools.stack import Stack
-
-TAKE_OVER = "PULUMI_K8S_UPSERT_EXISTING_OBJECTS"
+from tests.engine.deployment import KERNEL, TAKE_OVER, forget_take_over, lose_state
 
 
 def loaders(deployment):
@@ -35,14 +32,7 @@ def images(deployment):
     return {pod["spec"]["nodeName"]: pod["spec"]["containers"][0]["image"] for pod in deployment.pods()}
 
 
-def lose_state(deployment, tools, folder):
-    """From now on its stack is one that knows nothing."""
-    lost = Stack(folder / "lost", tools)
-    lost.config = deployment.stack.config
-    deployment.stack = lost
-
-
-def test_nodes_move_to_a_new_version_one_by_one_also_when_the_state_is_lost_meanwhile(deployment, tools, tmp_path):
+def test_nodes_move_to_a_new_version_one_by_one_also_when_the_state_is_lost_meanwhile(deployment, tools):
     label = f"{NODE_PREFIX}version-module.{deployment.namespace}.kmod"
     first, second = deployment.nodes.add(KERNEL, count=2)
     for name in (first, second):
@@ -71,12 +61,11 @@ def test_nodes_move_to_a_new_version_one_by_one_also_when_the_state_is_lost_mean
             deployment.labels(name)
         )
 
-    lose_state(deployment, tools, tmp_path)
+    lose_state(deployment, tools)
     pods = {pod["metadata"]["uid"] for pod in deployment.pods()}
     deployment.stack.environment[TAKE_OVER] = "true"
     deployment.stack.up().expect()
-    del deployment.stack.environment[TAKE_OVER]
-    assert not object_steps(deployment.stack.up().expect())
+    forget_take_over(deployment)
     assert {pod["metadata"]["uid"] for pod in deployment.pods()} == pods
 
     for version in (None, "2"):

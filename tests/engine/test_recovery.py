@@ -2,11 +2,20 @@
 
 import pytest
 
-from tests.engine.deployment import KERNEL, NEXT_KERNEL, UP, Deployment, eventually, object_steps, running
-from tools.stack import Stack, kill
+from tests.engine.deployment import (
+    KERNEL,
+    NEXT_KERNEL,
+    TAKE_OVER,
+    UP,
+    Deployment,
+    eventually,
+    forget_take_over,
+    lose_state,
+    running,
+)
+from tools.stack import kill
 
 LAST_KERNEL = "6.1.0-1"
-TAKE_OVER = "PULUMI_K8S_UPSERT_EXISTING_OBJECTS"
 
 
 def recover(deployment):
@@ -15,12 +24,6 @@ def recover(deployment):
     deployment.stack.environment[TAKE_OVER] = "true"
     deployment.stack.up("--refresh").expect()
     forget_take_over(deployment)
-
-
-def forget_take_over(deployment):
-    """The provider's own settings change back with the next `up`, and nothing else."""
-    del deployment.stack.environment[TAKE_OVER]
-    assert not object_steps(deployment.stack.up().expect())
 
 
 def assert_whole_and_destroyable(deployment, daemon_sets):
@@ -92,16 +95,14 @@ def test_an_engine_killed_as_it_writes_leaves_what_the_documentation_says(pulumi
 
 class TestLostState:
     @pytest.fixture
-    def stateless(self, deployment, tools, tmp_path) -> Deployment:
+    def stateless(self, deployment, tools) -> Deployment:
         """The same definition, deployed, in a stack that knows nothing of it."""
         deployment.write(plugin=True)
         deployment.write("other")
         deployment.nodes.add(KERNEL)
         deployment.nodes.add(NEXT_KERNEL)
         deployment.stack.up().expect()
-        lost = Stack(tmp_path / "lost", tools)
-        lost.config = deployment.stack.config
-        deployment.stack = lost
+        lose_state(deployment, tools)
         return deployment
 
     def test_nothing_changes_before_it_is_taken_over_which_unloads_nothing_and_leaves_a_stack_like_any_other(

@@ -3,7 +3,7 @@
 import pytest
 
 from kmm.names import ROLE_DEVICE_PLUGIN
-from tests.engine.deployment import KERNEL, Deployment, eventually
+from tests.engine.deployment import KERNEL, TAKE_OVER, Deployment, eventually
 from tools.cluster import Cluster
 from tools.nodes import SimulatedNode
 from tools.stack import Stack
@@ -59,9 +59,9 @@ def test_a_module_moves_to_another_stack_without_being_unloaded(deployment, othe
     deployment.stack.run("state", "delete", urn, "--target-dependents", "--yes").expect()
     deployment.remove("moves")
     other.write("moves", plugin=True)
-    other.stack.environment["PULUMI_K8S_UPSERT_EXISTING_OBJECTS"] = "true"
+    other.stack.environment[TAKE_OVER] = "true"
     other.stack.up().expect()
-    del other.stack.environment["PULUMI_K8S_UPSERT_EXISTING_OBJECTS"]
+    del other.stack.environment[TAKE_OVER]
     for one in (other, deployment):
         one.stack.up().expect()
         one.stack.preview("--expect-no-changes").expect()

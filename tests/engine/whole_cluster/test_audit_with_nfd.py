@@ -7,13 +7,12 @@ import yaml
 
 from kmm.names import NFD_KERNEL_LABEL, loaded_label
 from tests.engine.accounts import Account
-from tests.engine.deployment import KERNEL, eventually, object_steps
-from tools.api import ApiError
+from tests.engine.deployment import KERNEL, object_steps
+from tests.engine.whole_cluster.kinds import installed
 from tools.bootstrap import CHECKOUT
 
 pytestmark = pytest.mark.xdist_group("whole cluster")
 
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 RULES = "/apis/nfd.k8s-sigs.io/v1alpha1/nodefeaturerules"
 TEXT = {"type": "string"}
 TEXTS = {"type": "object", "additionalProperties": TEXT}
@@ -69,18 +68,8 @@ def nfd(cluster):
         "metadata": {"name": "nodefeaturerules.nfd.k8s-sigs.io"},
         "spec": {"group": "nfd.k8s-sigs.io", "scope": "Cluster", "names": names, "versions": [version]},
     }
-    cluster.api.request("POST", CRDS, definition)
-    eventually(lambda: served(cluster))
-    yield
-    cluster.api.request("DELETE", f"{CRDS}/nodefeaturerules.nfd.k8s-sigs.io")
-    eventually(lambda: not served(cluster))
-
-
-def served(cluster):
-    try:
-        return cluster.api.request("GET", RULES)
-    except ApiError:
-        return None
+    with installed(cluster.api, definition):
+        yield
 
 
 def test_without_nfd_a_preview_ends_with_what_is_missing(deployment):

@@ -9,8 +9,8 @@ import sys
 import pytest
 import yaml
 
-from tests.engine.deployment import KERNEL, eventually
-from tools.api import ApiError
+from tests.engine.deployment import KERNEL
+from tests.engine.whole_cluster.kinds import installed
 from tools.bootstrap import CHECKOUT
 from tools.environment import pulumi_environment
 
@@ -25,7 +25,6 @@ PATHS = {
     "CronJob": "/apis/batch/v1/namespaces/{}/cronjobs",
     "Stack": "/apis/pulumi.com/v1/namespaces/{}/stacks",
 }
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 TEXT, FLAG, NUMBER = {"type": "string"}, {"type": "boolean"}, {"type": "integer"}
 
 
@@ -68,17 +67,8 @@ def pulumi_operator(cluster):
             "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
         },
     }
-    cluster.api.request("POST", CRDS, definition)
-    eventually(lambda: served(cluster, "/apis/pulumi.com/v1/stacks"))
-    yield
-    cluster.api.request("DELETE", f"{CRDS}/stacks.pulumi.com")
-
-
-def served(cluster, path):
-    try:
-        return cluster.api.request("GET", path)
-    except ApiError:
-        return None
+    with installed(cluster.api, definition):
+        yield
 
 
 def documents(name):

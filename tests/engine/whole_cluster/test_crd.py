@@ -7,12 +7,11 @@ from module_files import FULL, MINIMAL
 from test_schema import WRONG, changed
 
 from kmm.definition.crd import custom_resource_definition
-from tests.engine.deployment import eventually
+from tests.engine.whole_cluster.kinds import CRDS, installed
 from tools.api import ApiError
 
 pytestmark = pytest.mark.xdist_group("whole cluster")
 
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SPECIFICATION = (GOLDEN / "specification" / "module.yaml").read_text()
 
 
@@ -26,22 +25,8 @@ def test_a_status_by_a_cluster_without_the_kind_module_says_so(cluster):
 def api(cluster):
     """The API server with the definition, once it serves Modules."""
     definition = yaml.safe_load(kmm("schema", "--crd").stdout)
-    name = definition["metadata"]["name"]
-    cluster.api.request("POST", CRDS, definition)
-    eventually(lambda: served(cluster.api))
-    yield cluster.api
-    cluster.api.request("DELETE", f"{CRDS}/{name}")
-    eventually(lambda: name not in str(cluster.api.request("GET", CRDS)))  # others bring it along
-
-
-def served(api):
-    try:
-        api.request("GET", "/apis/kmm.sigs.x-k8s.io/v1beta1/modules")
-    except ApiError as error:
-        if error.status not in (404, 429):  # 429: its storage is being made
-            raise
-        return False
-    return True
+    with installed(cluster.api, definition):
+        yield cluster.api
 
 
 def true_conditions(definition):

@@ -17,6 +17,7 @@ from kmm.definition.crd import custom_resource_definition
 from kmm.names import API_VERSION, KERNEL_LABEL, MANAGED_BY, MANAGED_BY_LABEL, ROLE_DEVICE_PLUGIN, version_label
 from tests import operator_objects
 from tests.engine.deployment import KERNEL, NEXT_KERNEL, eventually, object_steps
+from tests.engine.whole_cluster.kinds import installed
 from tools.api import ApiError
 from tools.bootstrap import CHECKOUT
 from tools.environment import tool_environment
@@ -24,7 +25,6 @@ from tools.environment import tool_environment
 pytestmark = pytest.mark.xdist_group("whole cluster")
 
 PAGE = CHECKOUT / "docs/how-to/moving-from-the-operator.md"
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 OPERATOR_NAMESPACE = "kmm-operator-system"
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 
@@ -44,18 +44,8 @@ def steps():
 @pytest.fixture
 def definition(cluster):
     """The kind Module, as the operator installs it."""
-    manifest = custom_resource_definition()
-    cluster.api.request("POST", CRDS, manifest)
-    path = f"{CRDS}/{manifest['metadata']['name']}"
-
-    def established():
-        conditions = cluster.api.request("GET", path).get("status", {}).get("conditions") or []
-        return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
-
-    eventually(established)
-    yield
-    cluster.api.request("DELETE", path)
-    eventually(lambda: manifest["metadata"]["name"] not in str(cluster.api.request("GET", CRDS)))
+    with installed(cluster.api, custom_resource_definition()):
+        yield
 
 
 class Operator:
