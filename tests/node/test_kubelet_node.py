@@ -4,10 +4,14 @@ Against a node that runs pods without their probes and hooks, whose logs can't b
 before its module is there.
 """
 
+import subprocess
+from pathlib import Path
+
 import pytest
 from pods import SELECTOR, daemon_set, host_path, job, mount, pod_spec
 
 from tools.real.images import DEVICE_PLUGIN_IMAGE
+from tools.real.network import BRIDGE
 from tools.real.site import wait_until
 
 RESOURCE = "kmm.example.com/sample"
@@ -17,6 +21,17 @@ SOCKETS = "/var/lib/kubelet/device-plugins"
 @pytest.fixture
 def host_folder(unique):
     return f"/run/kmm-test/{unique}"
+
+
+def test_the_gateway_of_pods_keeps_its_hardware_address_when_another_pod_comes(site):
+    address = Path("/sys/class/net", BRIDGE, "address")
+    before = address.read_text()
+    lower = ("address", "02:00:00:00:00:01", "master", BRIDGE)
+    subprocess.run(["ip", "link", "add", "kmm-test", *lower, "type", "veth"], check=True)
+    try:
+        assert address.read_text() == before
+    finally:
+        subprocess.run(["ip", "link", "delete", "kmm-test"], check=True)
 
 
 def test_a_daemonset_runs_with_probe_logs_exec_and_pre_stop_hook(kubelet_node, workloads, host_folder):

@@ -12,6 +12,9 @@ from typing import Final
 from tools.real.packages import RealNodesError
 
 BRIDGE: Final = "kmm-real"
+# A given one stays. Otherwise a bridge takes over the lowest of its ports as pods come and go, and connections of the
+# other pods stand still until they have forgotten the old one, up to 30 s.
+_HARDWARE_ADDRESS: Final = "02:6b:6d:6d:00:01"
 GATEWAY: Final = "10.213.77.1"
 REGISTRY: Final = f"{GATEWAY}:5000"
 POD_SUBNET: Final = "10.213.77.0/24"
@@ -27,7 +30,7 @@ _SAVED_FORWARDING: Final = "ip_forward"
 def up(folder: Path) -> None:
     """Make the bridge; `folder` keeps what `down` restores. Raises RealNodesError with the reason."""
     (folder / _SAVED_FORWARDING).write_text(_FORWARDING.read_text())
-    _run("ip", "link", "add", BRIDGE, "type", "bridge")
+    _run("ip", "link", "add", BRIDGE, "address", _HARDWARE_ADDRESS, "type", "bridge")
     for address in (GATEWAY, VM_ADDRESS):
         _run("ip", "address", "add", f"{address}/24", "dev", BRIDGE)
     _run("ip", "link", "set", BRIDGE, "up")
