@@ -52,7 +52,8 @@ engine-test: $(STAMP)  ## Run the tests on the real engine
 	$(PYTEST) -m engine
 
 test-node: $(STAMP)  ## Run the tests on real nodes, a kubelet here and a VM; needs root
-	@trap 'status=$$?; $(RUN) tools.real down; exit $$status' EXIT INT TERM; $(RUN) pytest -v -s -m node tests
+	@trap 'status=$$?; $(RUN) tools.real down; exit $$status' EXIT INT TERM; \
+		$(RUN) pytest -v -s --dist worksteal --max-worker-restart 0 --tx '2*popen//python=tests/node/lane $(VENV)/bin/python' tests/node
 
 golden: $(STAMP)  ## Write the golden manifests anew; read the diff before you commit it
 	$(RUN) pytest -m 'not engine and not node' --update-golden

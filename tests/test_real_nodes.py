@@ -6,12 +6,13 @@ What they do once they run is for `make test-node`.
 import fcntl
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
 
 from tools import apt
-from tools.real import guest_agent, leftovers, site
+from tools.real import guest_agent, leftovers, packages, site
 from tools.real.guest_agent import GuestAgent, GuestAgentError
 from tools.real.packages import RealNodesError, require_root
 
@@ -20,6 +21,7 @@ from tools.real.packages import RealNodesError, require_root
 def lock(monkeypatch, tmp_path):
     """The file by which runs on this machine know of each other."""
     monkeypatch.setattr(site, "_LOCK", tmp_path / "lock")
+    monkeypatch.setattr(site, "LANES", tmp_path / "lanes")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("PATH", os.environ["PATH"])
     return tmp_path / "lock"
@@ -51,6 +53,14 @@ def test_what_is_left_of_another_checkout_is_removed_too(lock, removed):
     site.remove_leftovers(tools=None)
     assert set(removed) == {site.FOLDER, Path("/another/checkout/.kmm/real")}
     assert not lock.read_text()
+
+
+def test_what_is_left_of_workers_that_were_killed_is_removed_too(lock, removed):
+    (site.LANES / "one/real").mkdir(parents=True)
+    assert site.anything_left()
+    site.remove_leftovers(tools=None)
+    assert site.LANES / "one/real" in removed
+    assert not site.LANES.exists()
 
 
 def test_nodes_of_another_checkout_that_run_are_left_alone_and_whoever_wants_to_end_them_is_told_how(
@@ -99,6 +109,18 @@ def archive(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(apt, "_WITHIN_SECONDS", 0.3)
     return tmp_path
+
+
+def test_the_archive_is_asked_for_its_lists_once_an_hour(archive, monkeypatch):
+    (archive / "reachable").touch()
+    changed = archive / "partial"
+    monkeypatch.setattr(packages, "_CHANGED_BY_UPDATE", changed)
+    for minutes_ago, updates in ((None, 1), (59, 1), (61, 2)):
+        if minutes_ago:
+            changed.touch()
+            os.utime(changed, (time.time() - minutes_ago * 60,) * 2)
+        packages._update_lists()
+        assert len((archive / "tries").read_text().splitlines()) == updates
 
 
 def test_an_archive_that_stands_still_is_asked_again_and_then_named(archive):

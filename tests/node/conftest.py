@@ -9,11 +9,14 @@
 - `sample`: a Pulumi stack with Modules of the sample, for the virtual machine (`sample.Sample`)
 
 One image name works everywhere: `tools.real.network.REGISTRY/NAME`, plain HTTP.
+
+`make test-node` starts workers in namespaces of their own (`lane`), each with a site, nodes and a sample of its own.
 """
 
 from pathlib import Path
 
 import pytest
+from debian_packages import PackagesMissingError, docker_engine
 from sample import Sample
 from workloads import Workloads
 
@@ -29,6 +32,21 @@ from tools.stack import Stack
 
 _FOLDER = Path(__file__).parent
 _LINES = 60  # a trace of the kernel is that long
+_REASONS = (BootstrapError, EmbeddedClusterError, PackagesMissingError, RealNodesError, RegistryStartError)
+
+
+def pytest_sessionstart(session):
+    """Fill the cache for workers, which reach no internet."""
+    if not session.config.getoption("tx"):
+        return
+    try:
+        require_root()  # first, for the tools take their time
+        site = Site(ensure(tuple(PINS)))
+        site.start()
+        site.stop()
+        docker_engine()
+    except _REASONS as error:
+        pytest.exit(str(error), returncode=1)
 
 
 def pytest_collection_modifyitems(items):
@@ -120,3 +138,13 @@ def sample(samples, site, virtual_machine):
     samples.clear()
     samples.begin()
     return samples
+
+
+@pytest.fixture
+def loaded(sample):
+    """The sample, loaded; where it was, it keeps its greeting, so that nothing is to be done."""
+    sample.write(greeting=sample.greeting() if sample.loaded() else "hello")
+    sample.up()
+    assert sample.loaded()
+    sample.begin()
+    return sample

@@ -119,6 +119,7 @@ class Sample:
         else:
             container["build"] = _BUILD
         device_plugin = {"image": DEVICE_PLUGIN_IMAGE, "env": [{"name": "RESOURCE", "value": self.resource}]}
+        self.written_greeting = greeting
         self.deployment.write(
             name,
             container=container,
@@ -131,6 +132,10 @@ class Sample:
             selector={"kubernetes.io/hostname": VIRTUAL_MACHINE},
             **({"devicePlugin": {"container": device_plugin}} if plugin else {}),
         )
+
+    def change(self) -> None:
+        """Write the Module with another greeting than that of the loaded one."""
+        self.write(greeting="changed" if self.greeting() != "changed" else "changed again")
 
     @property
     def resource(self) -> str:

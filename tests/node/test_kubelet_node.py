@@ -4,10 +4,10 @@ Against a node that runs pods without their probes and hooks, whose logs can't b
 before its module is there.
 """
 
-import subprocess
-from pathlib import Path
+import json
 
 import pytest
+from module_signing import run
 from pods import SELECTOR, daemon_set, host_path, job, mount, pod_spec
 
 from tools.real.images import DEVICE_PLUGIN_IMAGE
@@ -15,6 +15,7 @@ from tools.real.network import BRIDGE
 from tools.real.site import wait_until
 
 RESOURCE = "kmm.example.com/sample"
+LOWER = "02:00:00:00:00:01"  # than that of the bridge
 SOCKETS = "/var/lib/kubelet/device-plugins"
 
 
@@ -24,14 +25,16 @@ def host_folder(unique):
 
 
 def test_the_gateway_of_pods_keeps_its_hardware_address_when_another_pod_comes(site):
-    address = Path("/sys/class/net", BRIDGE, "address")
-    before = address.read_text()
-    lower = ("address", "02:00:00:00:00:01", "master", BRIDGE)
-    subprocess.run(["ip", "link", "add", "kmm-test", *lower, "type", "veth"], check=True)
+    def address():
+        (bridge,) = json.loads(run("ip", "-json", "link", "show", "dev", BRIDGE))
+        return bridge["address"]
+
+    before = address()
+    run("ip", "link", "add", "kmm-test", "address", LOWER, "master", BRIDGE, "type", "veth")
     try:
-        assert address.read_text() == before
+        assert address() == before
     finally:
-        subprocess.run(["ip", "link", "delete", "kmm-test"], check=True)
+        run("ip", "link", "delete", "kmm-test")
 
 
 def test_a_daemonset_runs_with_probe_logs_exec_and_pre_stop_hook(kubelet_node, workloads, host_folder):

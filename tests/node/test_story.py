@@ -17,15 +17,6 @@ NEVER = {"kmm.sigs.x-k8s.io/unload-policy": "Never"}
 KERNEL_LABEL = "kernel-version.full"
 
 
-@pytest.fixture
-def loaded(sample):
-    """The sample, loaded."""
-    sample.write()
-    sample.up()
-    sample.begin()
-    return sample
-
-
 def uids(pods: list[Object]) -> list[str]:
     return [pod["metadata"]["uid"] for pod in pods]
 
@@ -67,19 +58,20 @@ def test_a_changed_parameter_unloads_and_loads_once_while_the_device_plugin_is_a
 
 
 def test_a_module_in_use_stays_is_reported_and_is_reloaded_by_an_up_after_its_user_ended(loaded):
-    loaded.write(greeting="changed")
+    before = loaded.greeting()
+    loaded.change()
     with loaded.open_device():
         output = loaded.up(exit_code=1).output
         assert "could not be unloaded and is in the kernel as it was before" in output
         assert "Module kmm_sample is in use" in output
         assert "Traceback" not in output
         assert loaded.kernel_words() == []
-        assert loaded.greeting() == "hello"
+        assert loaded.greeting() == before
         assert loaded.failed_hooks()
 
     output = loaded.up().output
     assert "unloaded and loaded again on virtual-machine: an earlier run could not" in output
-    assert loaded.kernel_words() == ["unloaded", "changed"]
+    assert loaded.kernel_words() == ["unloaded", loaded.written_greeting]
     assert loaded.up().changes == {}
 
 

@@ -5,19 +5,7 @@ Against a program that takes what it can't see for what is not there.
 
 from contextlib import contextmanager
 
-import pytest
-
 from tests.engine.deployment import UP, eventually, finish, running
-
-
-@pytest.fixture
-def loaded(sample):
-    """The sample, loaded."""
-    sample.write()
-    sample.up()
-    assert sample.loaded()
-    sample.begin()
-    return sample
 
 
 @contextmanager
@@ -34,13 +22,13 @@ def disk_that_fills(machine):
 
 
 def changed_once(sample):
-    return sample.kernel_words() == ["unloaded", "changed"]
+    return sample.kernel_words() == ["unloaded", sample.written_greeting]
 
 
 def test_without_its_registry_an_up_stops_before_it_changes_anything(loaded, site):
     site.registry.stop()
     try:
-        loaded.write(greeting="changed")
+        loaded.change()
         output = loaded.up(exit_code=1).output
     finally:
         site.registry.start()
@@ -57,17 +45,17 @@ def test_a_full_disk_unloads_nothing_and_holds_up_no_change(loaded):
         eventually(loaded.is_short_of_disk, 120)
         loaded.up()
         assert loaded.kernel_words() == []
-        assert loaded.greeting() == "hello"
+        assert loaded.loaded()
 
         fill()
         eventually(loaded.is_short_of_disk, 120)
-        loaded.write(greeting="changed")
+        loaded.change()
         loaded.up()
         assert changed_once(loaded)
 
 
 def test_a_kubelet_that_starts_again_during_the_rollout_delays_it_and_no_more(loaded):
-    loaded.write(greeting="changed")
+    loaded.change()
     with running(loaded.stack, *UP) as up:
         eventually(lambda: "unloaded" in loaded.kernel_words(), 120)
         loaded.machine.run("kill $(pidof kubelet)")
@@ -76,7 +64,7 @@ def test_a_kubelet_that_starts_again_during_the_rollout_delays_it_and_no_more(lo
 
 
 def test_an_api_server_that_starts_again_during_the_rollout_leaves_it_to_the_next_up(loaded, site):
-    loaded.write(greeting="changed")
+    loaded.change()
     with running(loaded.stack, *UP) as up:
         eventually(lambda: "unloaded" in loaded.kernel_words(), 120)
         site.cluster._end_processes()
@@ -88,7 +76,7 @@ def test_an_api_server_that_starts_again_during_the_rollout_leaves_it_to_the_nex
 
 
 def test_a_node_without_power_during_the_rollout_is_loaded_by_the_next_up(loaded, site):
-    loaded.write(greeting="changed")
+    loaded.change()
     kernel = loaded.machine.booted
     with running(loaded.stack, *UP) as up:
         eventually(lambda: "unloaded" in loaded.kernel_words(), 120)
@@ -99,4 +87,4 @@ def test_a_node_without_power_during_the_rollout_is_loaded_by_the_next_up(loaded
     assert "Traceback" not in output
     site.boot(loaded.machine, kernel)
     output = loaded.up().output
-    assert loaded.kernel_words() == ["changed"], output
+    assert loaded.kernel_words() == [loaded.written_greeting], output

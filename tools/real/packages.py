@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,8 @@ from tools import apt
 
 SUITE: Final = "bookworm"
 _COMPONENT: Final = "main"
+_CHANGED_BY_UPDATE: Final = Path("/var/lib/apt/lists/partial")
+_LISTS_LAST_SECONDS: Final = 3600
 FIRMWARE: Final = Path("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
 _NEEDED: Final[Mapping[str, str]] = {  # package by program, or by file
     "ip": "iproute2",
@@ -82,7 +85,7 @@ class Archive:
 @cache
 def archive() -> Archive:
     """Return the archive after one `apt-get update`, so that versions and downloads are of the same day."""
-    _download("update")
+    _update_lists()
     targets = _output(
         "apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT) $(ORIGIN)", "Created-By: Packages"
     )
@@ -94,6 +97,13 @@ def archive() -> Archive:
     if not sources:
         raise RealNodesError(f"This machine's apt knows no archive of Debian {SUITE}: add one to its sources.")
     return Archive(sources, _network_options())
+
+
+def _update_lists() -> None:
+    """Once an hour, so that runs right after another need no internet."""
+    last = _CHANGED_BY_UPDATE.stat().st_mtime if _CHANGED_BY_UPDATE.exists() else 0
+    if time.time() - last > _LISTS_LAST_SECONDS:
+        _download("update")
 
 
 def _network_options() -> tuple[str, ...]:

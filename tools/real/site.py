@@ -1,6 +1,7 @@
 """Real nodes with all they need: the embedded control plane, the local registry with base images, the network."""
 
 import fcntl
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -25,6 +26,7 @@ from tools.real.virtual_machine import VirtualMachine
 from tools.registry import Registry
 
 FOLDER: Final = CHECKOUT / ".kmm/real"
+LANES: Final = CHECKOUT / ".kmm/lanes"  # what FOLDER's parent is in namespaces of their own (tests/node/lane)
 CLUSTER_FOLDER: Final = FOLDER / "cluster"
 AGENT: Final = FOLDER / "vm/agent.sock"
 _LOCK: Final = Path("/run/kmm-real-nodes.lock")
@@ -134,7 +136,7 @@ def remove_leftovers(tools: Toolset) -> None:
 
 def anything_left() -> bool:
     """Tell whether an earlier run on this machine may have left something."""
-    return FOLDER.exists() or (_LOCK.exists() and _LOCK.stat().st_size > 0)
+    return FOLDER.exists() or LANES.exists() or (_LOCK.exists() and _LOCK.stat().st_size > 0)
 
 
 def _remove_leftovers(lock: TextIO, tools: Toolset) -> None:
@@ -147,8 +149,9 @@ def _remove_leftovers(lock: TextIO, tools: Toolset) -> None:
             f"Real nodes of {checkout} run on this machine, which has one bridge for them. To end them:\n"
             f"  cd {checkout} && sudo .venv/bin/python -m tools.real down"
         )
-    for folder in {FOLDER, last}:
+    for folder in {FOLDER, last, *LANES.glob("*/real")}:
         leftovers.remove(folder, tools)
+    shutil.rmtree(LANES, ignore_errors=True)
     lock.truncate(0)
 
 
