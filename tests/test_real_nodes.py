@@ -21,7 +21,7 @@ from tools.real.packages import RealNodesError, require_root
 def lock(monkeypatch, tmp_path):
     """The file by which runs on this machine know of each other."""
     monkeypatch.setattr(site, "_LOCK", tmp_path / "lock")
-    monkeypatch.setattr(site, "LANES", tmp_path / "lanes")
+    monkeypatch.setattr(site, "FOLDER", tmp_path / "checkout/.kmm/real")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("PATH", os.environ["PATH"])
     return tmp_path / "lock"
@@ -32,6 +32,7 @@ def removed(monkeypatch):
     """The folders of which what is left is removed."""
     folders = []
     monkeypatch.setattr(leftovers, "remove", lambda folder, tools: folders.append(folder))
+    monkeypatch.setattr(leftovers, "remove_cgroups", folders.append)
     return folders
 
 
@@ -41,8 +42,7 @@ def test_without_root_it_says_who_must_run_it(monkeypatch):
         require_root()
 
 
-def test_where_none_ever_ran_nothing_is_left(monkeypatch, lock, tmp_path):
-    monkeypatch.setattr(site, "FOLDER", tmp_path / "none")
+def test_where_none_ever_ran_nothing_is_left(lock):
     assert not site.anything_left()
     lock.write_text("/another/checkout/.kmm/real")
     assert site.anything_left()
@@ -55,12 +55,15 @@ def test_what_is_left_of_another_checkout_is_removed_too(lock, removed):
     assert not lock.read_text()
 
 
-def test_what_is_left_of_workers_that_were_killed_is_removed_too(lock, removed):
-    (site.LANES / "one/real").mkdir(parents=True)
-    assert site.anything_left()
+def test_what_is_left_of_workers_that_were_killed_is_removed_too(lock, removed, tmp_path):
+    checkouts = (site.FOLDER.parent, tmp_path / "another/.kmm")
+    for folder in checkouts:
+        (folder / "lanes/one/real").mkdir(parents=True)
+    lock.write_text(str(checkouts[1] / "real"))
     site.remove_leftovers(tools=None)
-    assert site.LANES / "one/real" in removed
-    assert not site.LANES.exists()
+    for folder in checkouts:
+        assert folder / "lanes/one/real" in removed
+        assert not (folder / "lanes").exists()
 
 
 def test_nodes_of_another_checkout_that_run_are_left_alone_and_whoever_wants_to_end_them_is_told_how(
@@ -74,9 +77,10 @@ def test_nodes_of_another_checkout_that_run_are_left_alone_and_whoever_wants_to_
     assert lock.read_text()
 
 
-def test_a_run_that_goes_on_is_left_alone(lock, removed):
+@pytest.mark.parametrize("how", [fcntl.LOCK_EX, fcntl.LOCK_SH], ids=["nodes", "workers"])
+def test_a_run_that_goes_on_is_left_alone(lock, removed, how):
     with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+        fcntl.flock(held, how)
         with pytest.raises(RealNodesError, match="Another run"):
             site.remove_leftovers(tools=None)
     assert not removed
@@ -111,16 +115,14 @@ def archive(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_the_archive_is_asked_for_its_lists_once_an_hour(archive, monkeypatch):
-    (archive / "reachable").touch()
-    changed = archive / "partial"
+def test_lists_of_the_archive_are_old_after_an_hour_or_when_there_are_none(monkeypatch, tmp_path):
+    changed = tmp_path / "partial"
     monkeypatch.setattr(packages, "_CHANGED_BY_UPDATE", changed)
-    for minutes_ago, updates in ((None, 1), (59, 1), (61, 2)):
-        if minutes_ago:
-            changed.touch()
-            os.utime(changed, (time.time() - minutes_ago * 60,) * 2)
-        packages._update_lists()
-        assert len((archive / "tries").read_text().splitlines()) == updates
+    assert packages._lists_are_old()
+    changed.mkdir()
+    for minutes_ago, old in ((59, False), (61, True)):
+        os.utime(changed, (time.time() - minutes_ago * 60,) * 2)
+        assert packages._lists_are_old() == old
 
 
 def test_an_archive_that_stands_still_is_asked_again_and_then_named(archive):

@@ -50,6 +50,7 @@ class Runner:
         if platform == "gitlab":
             self.environment["KUBECONFIG"] = str(self.kubeconfig)
         self._make_stack()
+        self._installed = False
 
     def _make_stack(self):
         """What is done once, by hand."""
@@ -58,9 +59,13 @@ class Runner:
         (self.folder / "stacks/Pulumi.prod.yaml").stat()
 
     def run(self, stage):
-        """Run a stage and return its exit code and output."""
+        """Run a stage and return its exit code and output; a step that only installs is run once."""
         exit_code, output = 0, ""
         for command in commands(self.platform, stage, self._values(stage)):
+            installs = command.script.endswith("requirements.lock\n")
+            if installs and self._installed:
+                continue
+            self._installed |= installs
             if exit_code == 0 or command.always:
                 ended = subprocess.run(
                     [*command.shell, "-c", command.script],

@@ -25,7 +25,7 @@ from tests.engine.deployment import Deployment
 from tools.bootstrap import PINS, BootstrapError, ensure
 from tools.cluster import EmbeddedClusterError
 from tools.real.network import REGISTRY
-from tools.real.packages import RealNodesError, require_root
+from tools.real.packages import RealNodesError, require_root, update_lists
 from tools.real.site import Site
 from tools.registry import RegistryStartError
 from tools.stack import Stack
@@ -37,14 +37,15 @@ _REASONS = (BootstrapError, EmbeddedClusterError, PackagesMissingError, RealNode
 
 def pytest_sessionstart(session):
     """Fill the cache for workers, which reach no internet."""
-    if not session.config.getoption("tx"):
+    if session.config.getoption("dist") == "no":  # as in the workers themselves
         return
     try:
         require_root()  # first, for the tools take their time
+        docker_engine()
+        update_lists()
         site = Site(ensure(tuple(PINS)))
         site.start()
         site.stop()
-        docker_engine()
     except _REASONS as error:
         pytest.exit(str(error), returncode=1)
 
@@ -79,10 +80,7 @@ def tools():
 def site(tools):
     """Everything but the nodes."""
     site = Site(tools)
-    try:
-        site.start()
-    except (EmbeddedClusterError, RealNodesError, RegistryStartError) as error:
-        pytest.exit(str(error), returncode=1)
+    site.start()
     yield site
     site.stop()
 
@@ -142,7 +140,7 @@ def sample(samples, site, virtual_machine):
 
 @pytest.fixture
 def loaded(sample):
-    """The sample, loaded; where it was, it keeps its greeting, so that nothing is to be done."""
+    """The sample, loaded; where it was, it keeps its greeting, so that it need not be loaded anew."""
     sample.write(greeting=sample.greeting() if sample.loaded() else "hello")
     sample.up()
     assert sample.loaded()

@@ -1,8 +1,8 @@
 """Guards what users have this program for, by the kernel's own word: `up` ends with the modules in the kernel.
 
 Against images that the kernel refuses, a change that loads before it unloads, that unloads twice or not at all, and a
-run that says other things than the kernel does. The first test sees the first two runs of the stack, which all tests
-share: building and pulling the image takes longest.
+run that says other things than the kernel does. The tests of a worker share a stack, whose first two runs the first
+test sees: building and pulling the image takes longest.
 """
 
 import time

@@ -27,8 +27,7 @@ def remove(folder: Path, tools: Toolset) -> None:
         time.sleep(0.05)
     Cluster(folder / "cluster", tools).stop()
     network.down(folder)
-    for group in _cgroups(folder):
-        _remove_cgroup(group)
+    remove_cgroups(folder)
     if folder.exists():
         shutil.rmtree(folder)
 
@@ -50,11 +49,12 @@ def _processes(folder: Path) -> Iterator[int]:
             yield int(process.name)
 
 
-def _cgroups(folder: Path) -> Iterator[Path]:
-    """Yield the cgroups of containers that were killed with the node: containerd names them after the containers."""
-    records = folder.glob("*/containerd/io.containerd.grpc.v1.cri/*/*")
-    for container in records:
-        yield from Path("/sys/fs/cgroup").glob(f"**/{container.name}")
+def remove_cgroups(folder: Path) -> None:
+    """Remove the cgroups of containers that were killed with the node: containerd names them after the containers."""
+    containers = {record.name for record in folder.glob("*/containerd/io.containerd.grpc.v1.cri/*/*")}
+    for parent, names, _ in os.walk("/sys/fs/cgroup"):  # which minds no group that goes meanwhile
+        for name in containers.intersection(names):
+            _remove_cgroup(Path(parent, name))
 
 
 def _remove_cgroup(group: Path) -> None:

@@ -82,10 +82,16 @@ class Archive:
         return "\n".join(line.strip() for line in lines if not line.startswith(" ") or "Candidate:" in line)
 
 
+def update_lists() -> None:
+    """Run `apt-get update`: for an hour, `archive` needs no internet."""
+    _download("update")
+
+
 @cache
 def archive() -> Archive:
-    """Return the archive after one `apt-get update`, so that versions and downloads are of the same day."""
-    _update_lists()
+    """Return the archive, by lists that are an hour old at most."""
+    if _lists_are_old():
+        update_lists()
     targets = _output(
         "apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT) $(ORIGIN)", "Created-By: Packages"
     )
@@ -99,11 +105,10 @@ def archive() -> Archive:
     return Archive(sources, _network_options())
 
 
-def _update_lists() -> None:
-    """Once an hour, so that runs right after another need no internet."""
-    last = _CHANGED_BY_UPDATE.stat().st_mtime if _CHANGED_BY_UPDATE.exists() else 0
-    if time.time() - last > _LISTS_LAST_SECONDS:
-        _download("update")
+def _lists_are_old() -> bool:
+    if not _CHANGED_BY_UPDATE.exists():
+        return True
+    return time.time() - _CHANGED_BY_UPDATE.stat().st_mtime > _LISTS_LAST_SECONDS
 
 
 def _network_options() -> tuple[str, ...]:

@@ -26,7 +26,6 @@ from tools.real.virtual_machine import VirtualMachine
 from tools.registry import Registry
 
 FOLDER: Final = CHECKOUT / ".kmm/real"
-LANES: Final = CHECKOUT / ".kmm/lanes"  # what FOLDER's parent is in namespaces of their own (tests/node/lane)
 CLUSTER_FOLDER: Final = FOLDER / "cluster"
 AGENT: Final = FOLDER / "vm/agent.sock"
 _LOCK: Final = Path("/run/kmm-real-nodes.lock")
@@ -37,7 +36,7 @@ _ON_THE_DISK: Final = (images.DEBIAN_IMAGE, images.DEVICE_PLUGIN_IMAGE)
 
 
 class Site:
-    """One per machine, since it has one bridge; everything of it is in FOLDER."""
+    """One per network namespace, since it has one bridge; everything of it is in FOLDER."""
 
     def __init__(self, tools: Toolset) -> None:
         """`tools` are all tools, the kubelet among them."""
@@ -136,7 +135,7 @@ def remove_leftovers(tools: Toolset) -> None:
 
 def anything_left() -> bool:
     """Tell whether an earlier run on this machine may have left something."""
-    return FOLDER.exists() or LANES.exists() or (_LOCK.exists() and _LOCK.stat().st_size > 0)
+    return FOLDER.exists() or (_LOCK.exists() and _LOCK.stat().st_size > 0)
 
 
 def _remove_leftovers(lock: TextIO, tools: Toolset) -> None:
@@ -149,10 +148,18 @@ def _remove_leftovers(lock: TextIO, tools: Toolset) -> None:
             f"Real nodes of {checkout} run on this machine, which has one bridge for them. To end them:\n"
             f"  cd {checkout} && sudo .venv/bin/python -m tools.real down"
         )
-    for folder in {FOLDER, last, *LANES.glob("*/real")}:
+    for folder in {FOLDER, last}:
         leftovers.remove(folder, tools)
-    shutil.rmtree(LANES, ignore_errors=True)
+        _remove_lanes(folder.parent / "lanes")
     lock.truncate(0)
+
+
+def _remove_lanes(lanes: Path) -> None:
+    """Remove the folders of workers in namespaces of their own (tests/node/lane), which end with all they started."""
+    for folder in lanes.glob("*/real"):
+        leftovers.remove_cgroups(folder)
+    if lanes.exists():
+        shutil.rmtree(lanes)
 
 
 def _locked() -> TextIO:
@@ -161,7 +168,7 @@ def _locked() -> TextIO:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise RealNodesError("Another run has real nodes on this machine, which has one bridge for them.") from None
+        raise RealNodesError("Another run has real nodes on this machine: wait until it has ended.") from None
     return lock
 
 
