@@ -137,9 +137,12 @@ class Deployment:
             f"/api/v1/{namespaced}/configmaps",
             f"/api/v1/{namespaced}/pods",
         )
+        eventually(lambda: all(map(_is_known, self._own_nodes())))
         found = {f"{path}/{one['metadata']['name']}": _written(one) for path in kinds for one in self.list(path)}
-        nodes = {one["metadata"]["name"]: _written(one) for one in self.list("/api/v1/nodes")}
-        return found | {name: nodes[name] for name in self.nodes.names}
+        return found | {one["metadata"]["name"]: _written(one) for one in self._own_nodes()}
+
+    def _own_nodes(self) -> list[Object]:
+        return [one for one in self.list("/api/v1/nodes") if one["metadata"]["name"] in self.nodes.names]
 
     @property
     def api(self) -> Api:
@@ -150,6 +153,12 @@ class Deployment:
         """The items at `path`."""
         items: list[Object] = self.api.request("GET", path)["items"]
         return items
+
+
+def _is_known(node: Object) -> bool:
+    """Tell whether the control plane has seen a new node, which it labels and annotates then."""
+    labels, annotations = (node["metadata"].get(key, {}) for key in ("labels", "annotations"))
+    return "beta.kubernetes.io/os" in labels and "node.alpha.kubernetes.io/ttl" in annotations
 
 
 def _written(one: Object) -> Object:
