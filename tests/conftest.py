@@ -4,9 +4,7 @@ import fcntl
 import itertools
 import os
 import shutil
-import signal
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from tools.bootstrap import BootstrapError, Toolset, ensure
 from tools.cluster import Cluster
 from tools.nodes import SimulatedNode
+from tools.processes import kill_all
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("kmm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -151,7 +150,7 @@ def pytest_unconfigure(config):
     """End what tests left running, and say what was left out in the very last lines, below pytest's own."""
     if hasattr(config, "workeroutput"):
         return
-    _end_processes()
+    kill_all(_processes)
     shutil.rmtree(os.environ[_RUN], ignore_errors=True)
     reason = config.stash.get(_NO_ENGINE, None)
     if reason is None:
@@ -162,16 +161,8 @@ def pytest_unconfigure(config):
     print(f"\n{reason}\nLEFT OUT: {count} tests that need the real engine. {verdict}")
 
 
-def _end_processes() -> None:
-    """Kill what this run started and nobody ended: the cluster, and after Ctrl-C what tests had no time to end."""
-    while ours := list(_processes()):  # they may have started others meanwhile
-        for process in ours:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-        time.sleep(0.05)
-
-
 def _processes() -> Iterator[int]:
+    """What this run started and nobody ended: the cluster, and after Ctrl-C what tests had no time to end."""
     mark = f"{_RUN}={os.environ[_RUN]}".encode()
     for environment in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):  # it ended meanwhile

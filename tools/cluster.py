@@ -9,11 +9,9 @@ import json
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -25,6 +23,7 @@ from tools.api import Api
 from tools.bootstrap import CHECKOUT, BootstrapError, Toolset, ensure
 from tools.environment import tool_environment
 from tools.nodes import Nodes
+from tools.processes import kill_all
 
 CLUSTER_TOOLS = ("kwok", "kubernetes-server", "kubectl", "etcd")
 _NAME = "embedded"
@@ -189,11 +188,7 @@ class Cluster:
 
     def _end_processes(self) -> None:
         """Kill at once: etcd's data survives it, and an orderly end takes the API server many seconds."""
-        while processes := self._processes():
-            for process in processes:
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
-            time.sleep(0.05)
+        kill_all(self._processes)
         for file in (self._data / "pids").glob("*"):
             file.unlink()  # kwokctl would take the number for a running component
 

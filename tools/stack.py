@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,10 +15,10 @@ import yaml
 
 from tools.bootstrap import CHECKOUT, Toolset
 from tools.environment import pulumi_environment
+from tools.processes import kill_all
 
 NAME = "test"
 _CANCEL_SECONDS = 15
-_KILL_PAUSE = 0.01  # seconds
 
 
 @dataclass(frozen=True)
@@ -184,11 +183,7 @@ def kill(process: subprocess.Popen[str]) -> str:
     The engine gives each provider a process group, so they are found by their session.
     """
     process.kill()  # first, so that it starts nothing more
-    while alive := _processes_of_session(process.pid):  # they take a moment to end, and may have started others
-        for pid in alive:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(_KILL_PAUSE)
+    kill_all(lambda: _processes_of_session(process.pid))
     output, _ = process.communicate()
     return output
 

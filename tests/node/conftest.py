@@ -40,14 +40,18 @@ def pytest_sessionstart(session):
     if session.config.getoption("dist") == "no":  # as in the workers themselves
         return
     try:
-        require_root()  # first, for the tools take their time
+        site = Site(_all_tools())
         docker_engine()
         update_lists()
-        site = Site(ensure(tuple(PINS)))
         site.start()
         site.stop()
     except _REASONS as error:
         pytest.exit(str(error), returncode=1)
+
+
+def _all_tools():
+    require_root()  # first, for the tools take their time
+    return ensure(tuple(PINS))
 
 
 def pytest_collection_modifyitems(items):
@@ -70,8 +74,7 @@ def pytest_runtest_makereport(item):
 def tools():
     """All tools, the kubelet among them."""
     try:
-        require_root()  # first, for the tools take their time
-        return ensure(tuple(PINS))
+        return _all_tools()
     except (BootstrapError, RealNodesError) as error:
         pytest.exit(str(error), returncode=1)
 

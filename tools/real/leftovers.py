@@ -1,10 +1,8 @@
 """What a run that was killed left behind: processes, network, cgroups, its folder."""
 
-import contextlib
 import errno
 import os
 import shutil
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Final
 
 from tools.bootstrap import Toolset
 from tools.cluster import Cluster
+from tools.processes import kill_all
 from tools.real import network
 
 # Ending `unshare` ends the kubelet's node with all its containers and mounts.
@@ -20,11 +19,7 @@ _PROGRAMS: Final = ("unshare", "qemu-system-x86", "registry", "busybox")  # the 
 
 def remove(folder: Path, tools: Toolset) -> None:
     """Remove all that real nodes in `folder` started or made; nothing to remove is fine."""
-    for pid in _processes(folder):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    while list(_processes(folder)):
-        time.sleep(0.05)
+    kill_all(lambda: _processes(folder))
     Cluster(folder / "cluster", tools).stop()
     network.down(folder)
     remove_cgroups(folder)
