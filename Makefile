@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
-WORKERS ?= $(shell expr 1 + "$$(nproc)")
+WORKERS ?= $(shell expr 2 \* "$$(nproc)")
 PYTEST := $(RUN) pytest -n $(WORKERS) --dist loadgroup
 STAMP := $(VENV)/installed
 POLICY_STAMP := policy/.venv/installed

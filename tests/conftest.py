@@ -26,6 +26,8 @@ settings.load_profile("kmm")
 
 # Hundreds of processes import the same modules: none shall compile them anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# As many programs in Go end within seconds: collecting garbage costs them more than their memory is worth.
+os.environ.setdefault("GOGC", "400")
 
 _NO_ENGINE = pytest.StashKey[str]()
 _RUN = "KMM_TEST_RUN"  # in the environment of all that a run starts: the folder that its workers share

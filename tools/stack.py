@@ -4,8 +4,8 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -130,6 +130,11 @@ class Stack:
         exported: dict[str, Any] = json.loads(self.run("stack", "export").expect().output)
         return exported["deployment"] or {}
 
+    @contextmanager
+    def language_host(self) -> Iterator[tuple[str, ...]]:
+        """Give the options by which an operation runs its program; without any, it starts Pulumi's own host."""
+        yield ()
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Begin a command and return its process, for tests that kill the engine; see `kill`."""
         self._write_config()
@@ -141,7 +146,8 @@ class Stack:
         log = self.folder / "events.json"
         log.unlink(missing_ok=True)
         options = ("--config-file", str(self._config_file), "--event-log", str(log))
-        result = self.run(*arguments, *options, timeout=timeout)
+        with self.language_host() as host:
+            result = self.run(*arguments, *options, *host, timeout=timeout)
         lines = log.read_text().splitlines() if log.exists() else []
         return Result(result.command, result.exit_code, result.output, tuple(json.loads(line) for line in lines))
 

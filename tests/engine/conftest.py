@@ -7,6 +7,7 @@ import pytest
 
 from tests.engine.built_modules import BuiltModules
 from tests.engine.deployment import Deployment, Kubelet
+from tests.engine.warm_stack import WarmStack
 from tools.registry import Registry
 from tools.stack import Stack
 
@@ -27,9 +28,9 @@ def new_stack(tools, tmp_path_factory) -> Stack:
 
 
 @pytest.fixture
-def pulumi(new_stack, tools, cluster, tmp_path) -> Stack:
+def pulumi(new_stack, tools, cluster, tmp_path) -> WarmStack:
     """A new stack of this project that is configured for the embedded cluster; set `config["kmm:modules"]`."""
-    stack = Stack(shutil.copytree(new_stack.folder, tmp_path / "stack", symlinks=True), tools)
+    stack = WarmStack(shutil.copytree(new_stack.folder, tmp_path / "stack", symlinks=True), tools)
     stack.config["kmm:kubeconfig"] = str(cluster.kubeconfig)
     return stack
 

@@ -23,6 +23,7 @@ from kmm.names import (
     ROLE_MODULE_LOADER,
 )
 from tests.conftest import OwnNodes
+from tests.engine.warm_stack import WarmStack
 from tools.api import Api
 from tools.bootstrap import Toolset
 from tools.cluster import Cluster
@@ -238,7 +239,7 @@ class Kubelet:
 
 def lose_state(deployment: Deployment, tools: Toolset) -> None:
     """From now on the deployment's stack is one that knows nothing of it."""
-    lost = Stack(deployment.stack.folder.with_name("lost"), tools)
+    lost = WarmStack(deployment.stack.folder.with_name("lost"), tools)
     lost.config = deployment.stack.config
     deployment.stack = lost
 
@@ -274,13 +275,14 @@ def eventually(look: Callable[[], T], within: float = 60) -> T:
 @contextmanager
 def running(stack: Stack, *command: str) -> Iterator[subprocess.Popen[str]]:
     """A command in the background; when the test fails meanwhile it is killed, and its words shown."""
-    process = stack.start(*command)
-    try:
-        yield process
-    except BaseException as error:
-        if process.stdout and not process.stdout.closed:
-            error.add_note(kill(process))
-        raise
+    with stack.language_host() as host:
+        process = stack.start(*command, *host)
+        try:
+            yield process
+        except BaseException as error:
+            if process.stdout and not process.stdout.closed:
+                error.add_note(kill(process))
+            raise
 
 
 def read_until(process: subprocess.Popen[str], text: str, within: float = 60) -> None:

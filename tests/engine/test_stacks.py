@@ -4,15 +4,15 @@ import pytest
 
 from kmm.names import ROLE_DEVICE_PLUGIN
 from tests.engine.deployment import KERNEL, TAKE_OVER, Deployment, eventually
+from tests.engine.warm_stack import WarmStack
 from tools.cluster import Cluster
 from tools.nodes import SimulatedNode
-from tools.stack import Stack
 
 
 @pytest.fixture
 def other(deployment, tools, tmp_path) -> Deployment:
     """A second stack with Modules of its own for the same nodes and namespace."""
-    stack = Stack(tmp_path / "other", tools)
+    stack = WarmStack(tmp_path / "other", tools)
     stack.config["kmm:kubeconfig"] = deployment.stack.config["kmm:kubeconfig"]
     return Deployment(stack, deployment.cluster, deployment.namespace, deployment.nodes, tmp_path / "other-modules")
 

@@ -1,0 +1,23 @@
+"""Guards against a language host of ours with which the tests see what no user does."""
+
+from tests.engine.deployment import KERNEL, declared
+from tools.stack import Stack
+
+
+def test_a_program_on_it_tells_and_declares_what_it_does_on_pulumi_s_own(deployment, tools):
+    cold = Stack(deployment.stack.folder, tools)
+    cold.config = deployment.stack.config | {"kmm:modules": ["missing.yaml"]}
+    deployment.stack.config["kmm:modules"] = ["missing.yaml"]
+    warm, ours = (stack.preview().expect(1).output for stack in (cold, deployment.stack))
+    assert words(warm) == words(ours)
+
+    deployment.write(plugin=True)
+    deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    cold.config = deployment.stack.config
+    assert not declared(cold.preview("--diff").expect())
+
+
+def words(output):
+    """The output without progress: how often the engine shows that depends on time."""
+    return [line for line in output.splitlines() if not line.startswith("@ ")]
