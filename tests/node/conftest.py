@@ -22,13 +22,13 @@ from workloads import Workloads
 
 from tests.conftest import OwnNodes
 from tests.engine.deployment import Deployment
+from tests.engine.warm_stack import WarmStack
 from tools.bootstrap import PINS, BootstrapError, ensure
 from tools.cluster import EmbeddedClusterError
 from tools.real.network import REGISTRY
 from tools.real.packages import RealNodesError, require_root, update_lists
 from tools.real.site import Site
 from tools.registry import RegistryStartError
-from tools.stack import Stack
 
 _FOLDER = Path(__file__).parent
 _LINES = 60  # a trace of the kernel is that long
@@ -121,7 +121,7 @@ def samples(site, tools, kubelet_node, virtual_machine, tmp_path_factory):
     """A stack for Modules of the sample, destroyed at the end of the session."""
     namespace, folder = "sample", tmp_path_factory.mktemp("sample")
     site.cluster.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
-    stack = Stack(folder / "stack", tools)
+    stack = WarmStack(folder / "stack", tools)
     stack.config["kmm:kubeconfig"] = str(site.cluster.kubeconfig)
     nodes = OwnNodes(site.cluster, namespace, [virtual_machine.name])
     deployment = Deployment(stack, site.cluster, namespace, nodes, folder / "modules")

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,9 +67,14 @@ def provide(debian_root: Path, folder: Path) -> None:
     base = [_DEBIAN, debian.sources, debian.options, debian.versions(("base-files", *_DEBIAN_PACKAGES, *packages))]
     _provide(PAUSE_IMAGE, [_PAUSE, str(debian_root)], partial(_make_pause, busybox))
     mirror.serve(_provide(DEBIAN_IMAGE, base, partial(_make_debian, packages)) / _MIRROR, folder, busybox)
-    for image, context in _CONTEXTS.items():
-        files = {path.name: path.read_text() for path in sorted(context.iterdir())}
-        _provide(image, [base, files], partial(_build, context))
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda image: _provide_on_debian(image, base), _CONTEXTS))
+
+
+def _provide_on_debian(image: str, base: Sequence[object]) -> None:
+    context = _CONTEXTS[image]
+    files = {path.name: path.read_text() for path in sorted(context.iterdir())}
+    _provide(image, [base, files], partial(_build, context))
 
 
 def _provide(image: str, inputs: Sequence[object], make: Callable[[Path], None]) -> Path:
