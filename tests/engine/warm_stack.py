@@ -4,12 +4,10 @@ import json
 import multiprocessing
 import os
 import runpy
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import grpc
@@ -27,7 +25,7 @@ _HAS_SAID_WHY = 32  # a program ends so when the user has been told its error
 class WarmStack(Stack):
     """A Stack with a language host of ours: imports and pip take more than half of a run.
 
-    The program has a process, script, arguments and environment as Pulumi's host gives it, and is interrupted likewise.
+    The program has a process, script, arguments and environment as Pulumi's host gives it. It ends with the engine.
     """
 
     def __init__(self, folder: Path, tools: Toolset) -> None:
@@ -64,7 +62,7 @@ class _LanguageHost(LanguageRuntimeServicer):
     def Run(self, request: RunRequest, context: grpc.ServicerContext) -> RunResponse:  # noqa: N802
         process = _PROCESSES.Process(target=_run, args=(self._arguments(request), self._environment_of(request)))
         process.start()
-        context.add_callback(lambda: _interrupt(process))
+        context.add_callback(process.terminate)  # the engine was killed, or waits for nothing but the program's end
         process.join()
         if process.exitcode in (0, _HAS_SAID_WHY):
             return RunResponse(bail=bool(process.exitcode))
@@ -94,9 +92,3 @@ def _run(arguments: list[str], environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
     sys.argv = arguments
     runpy.run_path(arguments[0], run_name="__main__")
-
-
-def _interrupt(process: BaseProcess) -> None:
-    """The engine asks no more: it has ended, or waits for nothing but the program's end."""
-    if process.is_alive():
-        os.kill(process.pid, signal.SIGINT)
