@@ -5,16 +5,14 @@ from tools.stack import Stack
 
 
 def test_a_program_on_it_tells_and_declares_what_it_does_on_pulumi_s_own(deployment, tools):
-    cold = Stack(deployment.stack.folder, tools)
-    cold.config = deployment.stack.config | {"kmm:modules": ["missing.yaml"]}
-    deployment.stack.config["kmm:modules"] = ["missing.yaml"]
-    warm, ours = (stack.preview().expect(1).output for stack in (cold, deployment.stack))
-    assert words(warm) == words(ours)
+    warm, cold = deployment.stack, Stack(deployment.stack.folder, tools)
+    cold.config = warm.config
+    warm.config["kmm:modules"] = ["missing.yaml"]
+    assert words(warm.preview().expect(1).output) == words(cold.preview().expect(1).output)
 
     deployment.write(plugin=True)
     deployment.nodes.add(KERNEL)
-    deployment.stack.up().expect()
-    cold.config = deployment.stack.config
+    warm.up().expect()
     assert not declared(cold.preview("--diff").expect())
 
 

@@ -58,6 +58,7 @@ def test_under_secure_boot_a_module_is_refused_in_plain_words_until_a_trusted_ke
     site.boot(sample.machine, kernel, secure=True)
     assert "[integrity]" in sample.machine.run("cat /sys/kernel/security/lockdown")
     assert not sample.loaded()
+    assert len(sample.deployment.pods(ROLE_DEVICE_PLUGIN)) == 1
     eventually(lambda: not plugin_is_ready(sample))  # the kubelet has looked after it since the boot
 
     refused = "Key was rejected by service"
