@@ -67,7 +67,7 @@ def parse_documents(text: str) -> tuple[list[Document], list[Flaw]]:
     """The documents of a YAML text, and everything that is wrong with it as YAML.
 
     A syntax error or an exceeded limit ends the parse; documents before it are returned. In a document with
-    another flaw, values that could not be read are None.
+    another flaw, values that could not be read are their texts, or None.
     """
     composer = _Composer()
     if _TAG_DIRECTIVE.search(text):
@@ -158,8 +158,8 @@ class _Mapping:
     merged: list[_Composed] = field(default_factory=list)
 
     @property
-    def next_part(self) -> str:
-        return "" if self.key is None else str(self.key.value)
+    def next_part(self) -> str | None:
+        return self.key.value if self.key and isinstance(self.key.value, str) else None
 
     def add(self, item: _Composed) -> Flaw | None:
         """Takes a key or a value; returns what is wrong with the pair that it completes."""
@@ -232,7 +232,8 @@ class _Composer:
         self.flaws.append(Flaw(line, self._path(), message))
 
     def _path(self) -> FieldPath:
-        return tuple(collection.next_part for collection in self._stack)
+        """Of the value that comes next; a key has the place of its mapping."""
+        return tuple(part for collection in self._stack if (part := collection.next_part) is not None)
 
     def _open(self, event: yaml.CollectionStartEvent) -> None:
         line = _line(event)
@@ -253,7 +254,7 @@ class _Composer:
             return
         parent = self._stack[-1]
         if flaw := parent.add(item):
-            self.flaws.append(flaw._replace(path=self._path()[:-1] + flaw.path))
+            self.flaws.append(flaw._replace(path=self._path() + flaw.path))
         if parent.size > MAX_VALUES or self._size > MAX_VALUES:
             raise _LimitError(item.position.line, f"holds more than {MAX_VALUES} values, aliases expanded")
 
@@ -283,15 +284,16 @@ class _Composer:
         return _Composed(self._converted(tag, text, line), position)
 
     def _converted(self, tag: str, text: str, line: int) -> object:
-        """The value of a scalar with a type; None, and a flaw, when it has none."""
+        """The value of a scalar with a type; its text, and a flaw, when it has none."""
         if tag == _TEXT_TAG:
             return text
         if tag not in _CONVERTED_TAGS:
             self.report(line, f"tag {shown(tag)} is not supported; leave it out")
-            return None
+            return text
         try:
             value: Any = _CONSTRUCTOR.construct_object(yaml.ScalarNode(tag, text))
-        except (ValueError, KeyError, IndexError):
+            str(value)  # Python writes no number of some thousand digits, as a hexadecimal one may have
+        except (ValueError, KeyError, IndexError, OverflowError):
             self.report(line, f"{shown(text)} is not a value of type {tag.removeprefix(_TAG_PREFIX)}")
-            return None
+            return text
         return value

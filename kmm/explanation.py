@@ -199,9 +199,9 @@ class _Case:
         digest = self.evidence.images[image]
         if digest is not None:
             return Step("image", Verdict.PASSED, f"{image} is in its registry, digest {digest}")
-        if resolved.build or resolved.sign:
+        if resolved.obstacle is None:
             return Step("image", Verdict.NOTED, f"{image} is not in its registry", f"`pulumi up` has it {made}")
-        remedy = "push it, or give the mapping `build` or `sign`"
+        remedy = f"push it, for no Job can make it: {resolved.obstacle}"
         return Step("image", Verdict.FAILED, f"{image} is not in its registry", remedy)
 
     def _kernel_label(self, resolved: ResolvedKernel) -> Step:

@@ -104,7 +104,7 @@ def _is_missing(kernel: KernelPlan, resolved: ResolvedKernel, images: Images) ->
 
 
 def _missing(resolved: ResolvedKernel) -> str:
-    return f"image {resolved.image} is not in its registry, and mapping {resolved.mapping} neither builds nor signs it"
+    return f"image {resolved.image} is not in its registry, and {resolved.obstacle}"
 
 
 def _future_problem(kernel: KernelPlan, images: Images) -> str | None:

@@ -10,8 +10,10 @@ from kmm.manifests.job import JobType, node_selector, tolerations
 from kmm.mapping import ResolvedKernel
 from kmm.nodes import Node, selected, untolerated_taint
 from kmm.plan import Action, Plan
+from kmm.problems import field_name
 
 _JOB_TYPES: Final = {Action.BUILD: JobType.BUILD, Action.SIGN: JobType.SIGN}
+_CONTAINER: Final = ("spec", "moduleLoader", "container")
 _SHOWN: Final = 5  # kernels in one message
 
 
@@ -30,7 +32,29 @@ def job_problems(plan: Plan, settings: JobSettings, nodes: Sequence[Node]) -> tu
 def job_warnings(plan: Plan, settings: JobSettings) -> tuple[SettingWarning, ...]:
     """What to look at in the settings of the plan's Jobs, each once."""
     builds = [resolved for resolved, job_type in _jobs(plan) if job_type is JobType.BUILD]
-    return tuple(dict.fromkeys(_builder_warnings(builds, settings.builder)))
+    return tuple(dict.fromkeys([*_builder_warnings(builds, settings.builder), *shared_images(plan)]))
+
+
+def shared_images(plan: Plan) -> Iterator[SettingWarning]:
+    """Images that the Jobs of several kernels of a Module would make, each with the module of its own kernel."""
+    makers: dict[tuple[str, str], dict[str, ResolvedKernel]] = defaultdict(dict)
+    for resolved, _ in _jobs(plan):
+        makers[resolved.module.key, resolved.image][resolved.kernel] = resolved
+    for (module, image), kernels in makers.items():
+        if len(kernels) > 1:
+            first, *_ = kernels.values()
+            yield SettingWarning(
+                f"{module}: {_image_field(first)}",
+                f"{image} is made by the Jobs of kernel {_listed([*kernels])}: whichever ends last decides whose module"
+                " it holds. Put ${KERNEL_FULL_VERSION} into its tag",
+            )
+
+
+def _image_field(resolved: ResolvedKernel) -> str:
+    """The field that names the image."""
+    container = resolved.module.spec.module_loader.container
+    own = ("kernelMappings", resolved.mapping) if container.kernel_mappings[resolved.mapping].container_image else ()
+    return field_name((*_CONTAINER, *own, "containerImage"))
 
 
 def _builder_warnings(builds: Sequence[ResolvedKernel], builder: Builder) -> Iterator[SettingWarning]:
@@ -68,11 +92,15 @@ def _placement_problems(plan: Plan, settings: JobSettings, nodes: Sequence[Node]
     for placement, versions in kernels.items():
         problem = _placement_problem(placement, nodes)
         if problem:
-            more = f" and {len(versions) - _SHOWN} more" if len(versions) > _SHOWN else ""
             yield (
                 f"{placement.module}: no node can take the {placement.job_type} Job of kernel"
-                f" {', '.join(versions[:_SHOWN])}{more}: {problem}"
+                f" {_listed(versions)}: {problem}"
             )
+
+
+def _listed(versions: Sequence[str]) -> str:
+    more = f" and {len(versions) - _SHOWN} more" if len(versions) > _SHOWN else ""
+    return f"{', '.join(versions[:_SHOWN])}{more}"
 
 
 class _Placement(NamedTuple):

@@ -68,6 +68,20 @@ class ResolvedKernel:
         """The image that the build Job pushes: the final one, or the unsigned one when signing follows."""
         return self.unsigned_image or self.image
 
+    @property
+    def obstacle(self) -> str | None:
+        """Why no Job can make `image`, in words; None when one can."""
+        if self.build is None and self.sign is None:
+            return f"mapping {self.mapping} neither builds nor signs it"
+        image, unsigned = ImageReference.parse(self.image), self.unsigned_image
+        if image.digest is not None:
+            return "it can't be made as it is by digest: name a tag"
+        if self.sign is not None and unsigned is None:
+            return f"mapping {self.mapping} has nothing to sign: give it sign.unsignedImage, or build"
+        if unsigned is not None and ImageReference.parse(unsigned) == image:
+            return f"mapping {self.mapping} would make it of itself: name the image to be signed in sign.unsignedImage"
+        return None
+
 
 def version_selector(module: Module) -> dict[str, str]:
     """The label by which users move a node to `container.version`; empty without a version."""

@@ -26,6 +26,9 @@ FUTURE_KERNELS_ANNOTATION: Final = f"{API_GROUP}/future-kernels"
 PRIVILEGED_DEVICE_PLUGIN_ANNOTATION: Final = f"{API_GROUP}/privileged-device-plugin"
 TEMPLATE_HASH_ANNOTATION: Final = f"{API_GROUP}/template-hash"
 
+# What users may set on a Module.
+MODULE_ANNOTATIONS: Final = (FUTURE_KERNELS_ANNOTATION, PRIVILEGED_DEVICE_PLUGIN_ANNOTATION, UNLOAD_POLICY_ANNOTATION)
+
 NFD_API_VERSION: Final = "nfd.k8s-sigs.io/v1alpha1"
 NFD_KERNEL_LABEL: Final = "feature.node.kubernetes.io/kernel-version.full"
 

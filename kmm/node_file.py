@@ -34,6 +34,7 @@ def _documents(text: str) -> list[object]:
         documents, flaws = parse_documents(text)
     if flaws:
         raise ClusterError("; ".join(f"line {flaw.line}: {flaw.message}" for flaw in flaws))
-    if not documents:
+    filled = [document.value for document in documents if document.value is not None]
+    if not filled:
         raise ClusterError("it is empty")
-    return [document.value for document in documents if document.value is not None]
+    return filled

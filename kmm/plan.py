@@ -192,7 +192,7 @@ def _plan_kernel(
 
 
 def _actions(resolved: ResolvedKernel, images: Images) -> tuple[Action, ...]:
-    if not (resolved.build or resolved.sign) or images.exists(resolved.image):
+    if resolved.obstacle is not None or images.exists(resolved.image):
         return (Action.LOAD,)
     if resolved.sign is None:
         return (Action.BUILD, Action.LOAD)

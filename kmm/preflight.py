@@ -96,8 +96,9 @@ def _unsearched(module: Module, plan: KernelPlan, images: Images) -> Readiness:
         return Readiness(module, plan, problem=plan.reason)
     if image is None:
         return Readiness(module, plan)
-    if not images.exists(image):
-        remedy = "push it, or let a Job make it: give the mapping `build` or `sign`"
+    if plan.resolved is not None and not images.exists(image):
+        obstacle = plan.resolved.obstacle
+        remedy = f"push it, for no Job can make it: {obstacle}" if obstacle else "push it: signing starts from it"
         return Readiness(module, plan, problem=f"{image} is not in its registry; {remedy}")
     return Readiness(module, plan, note="not searched: modprobe takes the module from elsewhere, or by rawArgs")
 

@@ -37,7 +37,11 @@ def changed(path, value, base=FULL):
 
 CONTAINER = "spec.moduleLoader.container"
 MAPPING = f"{CONTAINER}.kernelMappings.1"
+IN_TREE = f"{CONTAINER}.kernelMappings[1].inTreeModuleToRemove"
+ORDER_ENTRY = f"{CONTAINER}.modprobe.modulesLoadingOrder[1]"
 PLUGIN = "spec.devicePlugin.container"
+MOUNT_PATH = f"{PLUGIN}.volumeMounts.1.mountPath"
+VOLUME = "spec.devicePlugin.volumes.2.name"
 
 
 def test_every_field_of_the_api_is_read():
@@ -72,6 +76,13 @@ def test_a_dump_is_read_back_as_the_same_module():
     assert Module.model_validate(module.model_dump(by_alias=True)) == module
 
 
+def test_the_empty_text_means_not_given_but_for_the_folder():
+    modprobe = {"moduleName": "kmod", "dirName": "", "firmwarePath": ""}
+    container = parse(changed(f"{CONTAINER}.modprobe", modprobe)).spec.module_loader.container
+    assert (container.modprobe.dir_name, container.modprobe.firmware_path) == ("", None)
+    assert container.kernel_mappings[0].container_image is None
+
+
 def test_null_means_not_given():
     assert parse(changed("spec.devicePlugin", None)).spec.device_plugin is None
 
@@ -82,6 +93,7 @@ def test_null_means_not_given():
         pytest.param("metadata.name", "a.b-c.d", id="name with dots"),
         pytest.param("metadata.name", "n" * 35, id="longest name"),
         pytest.param("metadata.annotations", {"kmm.sigs.x-k8s.io/unload-policy": "Never"}, id="unload policy"),
+        pytest.param("metadata.annotations", {"Example.COM/a_Note": "any text"}, id="annotation in capitals"),
         pytest.param("spec.selector", {}, id="empty selector"),
         pytest.param("spec.selector", {"example.com/Zone_1": "A.b_c"}, id="label with prefix"),
         pytest.param(f"{CONTAINER}.modprobe", {"rawArgs": {"load": ["a"], "unload": ["-r", "a"]}}, id="raw arguments"),
@@ -115,6 +127,8 @@ def test_accepts(path, value):
             "metadata.annotations['kmm.sigs.x-k8s.io/unload-policy']",
             "must be Always or Never, not 'never'",
         ),
+        ("metadata.annotations", {"a b/c": ""}, "metadata.annotations['a b/c']", "not an object name"),
+        ("metadata.labels", {"Example.com/team": ""}, "metadata.labels['Example.com/team']", "not an object name"),
         ("metadata.labels.team", True, "metadata.labels.team", "not true; put it in quotes"),
         ("spec.selector", ..., "spec.selector", "is required"),
         ("spec.selector", {"a b": ""}, "spec.selector['a b']", "not a label name"),
@@ -132,6 +146,15 @@ def test_accepts(path, value):
         (f"{CONTAINER}.modprobe", {}, f"{CONTAINER}.modprobe.moduleName", "is required, unless rawArgs"),
         (f"{CONTAINER}.modprobe.rawArgs", {"load": ["x"]}, f"{CONTAINER}.modprobe.rawArgs", "with moduleName"),
         (f"{CONTAINER}.modprobe.moduleName", "a b", f"{CONTAINER}.modprobe.moduleName", "kernel module's name"),
+        (f"{CONTAINER}.modprobe.moduleName", "kmod.ko.xz", f"{CONTAINER}.modprobe.moduleName", "write 'kmod'"),
+        (
+            f"{CONTAINER}.modprobe.modulesLoadingOrder",
+            ["my_kmod", "b.ko"],
+            ORDER_ENTRY,
+            "write 'b', without path or '.ko'",
+        ),
+        (f"{CONTAINER}.inTreeModuleToRemove", "a.ko.gz", f"{CONTAINER}.inTreeModuleToRemove", "write 'a'"),
+        (f"{MAPPING}.inTreeModuleToRemove", "a.ko.zst", IN_TREE, "'a.ko.zst' is the name of a file"),
         (f"{CONTAINER}.modprobe.parameters", [1], f"{CONTAINER}.modprobe.parameters[0]", "put it in quotes"),
         (f"{CONTAINER}.modprobe.modulesLoadingOrder", ["my_kmod"], f"{CONTAINER}.modprobe.modulesLoadingOrder", "two"),
         (f"{CONTAINER}.modprobe.modulesLoadingOrder", ["b", "c"], f"{CONTAINER}.modprobe.modulesLoadingOrder", "first"),
@@ -160,6 +183,11 @@ def test_accepts(path, value):
         (f"{PLUGIN}.volumeMounts.0.name", "other", f"{PLUGIN}.volumeMounts[0].name", "volumes are settings"),
         (f"{PLUGIN}.volumeMounts.0.mountPath", ..., f"{PLUGIN}.volumeMounts[0].mountPath", "is required"),
         ("spec.devicePlugin.volumes.0.name", "devices", "spec.devicePlugin.volumes[1].name", "another volume"),
+        (VOLUME, "kubelet-device-plugins", "spec.devicePlugin.volumes[2].name", "every device plugin gets"),
+        (VOLUME, "kmm-loaded-module", "spec.devicePlugin.volumes[2].name", "every device plugin gets"),
+        (MOUNT_PATH, "/var/lib/kubelet/device-plugins", f"{PLUGIN}.volumeMounts[1].mountPath", "already; leave it out"),
+        (MOUNT_PATH, "/run/kmm/loaded-module/", f"{PLUGIN}.volumeMounts[1].mountPath", "already; leave it out"),
+        (MOUNT_PATH, "/etc//plugin/", f"{PLUGIN}.volumeMounts[1].mountPath", "/etc/plugin is where another volume"),
         ("spec.devicePlugin.volumes.0.emptyDir", {}, "spec.devicePlugin.volumes[0]", "exclude each other"),
         (
             "spec.devicePlugin.volumes.1.hostPath.type",

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from builders import module, node
+from builders import SIGN, module, node
 from commands import kmm, write_module
 
 from kmm.explanation import Evidence, Verdict, explain, needed_kernels
@@ -147,10 +147,11 @@ def test_each_mapping_says_why_it_does_or_does_not_take_the_kernel():
         ({}, {IMAGE: "sha256:1"}, Verdict.PASSED, "sha256:1"),
         ({}, {IMAGE: None}, Verdict.FAILED, "push it"),
         ({"build": {"dockerfileConfigMap": {"name": "d"}}}, {IMAGE: None}, Verdict.NOTED, "has it built"),
-        ({"sign": {"certSecret": {"name": "c"}, "keySecret": {"name": "k"}}}, {IMAGE: None}, Verdict.NOTED, "signed"),
+        ({"sign": SIGN | {"unsignedImage": "r.example/unsigned:1"}}, {IMAGE: None}, Verdict.NOTED, "has it signed"),
+        ({"sign": SIGN}, {IMAGE: None}, Verdict.FAILED, "no Job can make it: mapping 0 has nothing to sign"),
         ({}, {}, Verdict.NOTED, "the registry is away"),
     ],
-    ids=["there", "absent", "built", "signed", "not known"],
+    ids=["there", "absent", "built", "signed", "nothing to sign", "not known"],
 )
 def test_the_image_is_there_or_made_or_missing(container, images, verdict, words):
     own = module(container=container)

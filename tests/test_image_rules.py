@@ -77,6 +77,15 @@ def test_no_image_is_called_missing_before_its_registry_was_asked(assume_present
     assert (found.errors, found.warnings) == ((), ())
 
 
+def test_a_missing_image_that_no_job_can_make_is_told_with_the_reason():
+    images = Images({IMAGE: None})
+    plan = plan_for(images=images, sign=SIGN)
+    (problem,) = image_problems(plan, images, require_images=True, require_future=False).errors
+    assert problem.endswith(
+        f"image {IMAGE} is not in its registry, and mapping 0 has nothing to sign: give it sign.unsignedImage, or build"
+    )
+
+
 def test_an_image_that_a_job_will_make_is_not_missing():
     images = Images({IMAGE: None, FUTURE_IMAGE: None})
     plan = plan_for(images=images, future=[FUTURE], build=BUILD)

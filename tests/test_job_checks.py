@@ -15,6 +15,7 @@ CONTAINER = "spec.moduleLoader.container"
 MAPPING = f"{CONTAINER}.kernelMappings[0]"
 DOCKERFILE = ObjectKey(ObjectKind.CONFIG_MAP, "default", "dockerfile")
 BUSY = {"key": "busy", "operator": "Exists"}
+NO_IMAGES = Images(assume_present=False)
 
 
 def secret(name):
@@ -183,6 +184,51 @@ def test_kaniko_is_warned_of_once():
 def test_kaniko_params_are_warned_of_with_other_builders(builder):
     assert warnings(builder, kanikoParams={"tag": "v1"}) == ["default/a: build.kanikoParams"]
     assert warnings(builder) == []
+
+
+def shared(*mappings, images=NO_IMAGES, **fields):
+    """Warnings about a Module on two kernels of one distribution and one of another."""
+    nodes = [node("a"), node("b", "5.14.0-162.el9.x86_64"), node("c", OTHER)]
+    container = {"containerImage": "r.example/kmod:$KERNEL_XYZ"} | fields
+    plan = make_plan([module(mappings=mappings or [ANY_KERNEL], container=container)], nodes, images, ["5.14.0-1"])
+    return job_warnings(plan, settings())
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"build": BUILD},
+        {"sign": SIGN | {"unsignedImage": "r.example/raw:$KERNEL_VERSION"}},
+        {"build": BUILD, "sign": SIGN},
+    ],
+    ids=["build", "sign", "build and sign"],
+)
+def test_an_image_that_the_jobs_of_several_kernels_would_make_is_warned_of_once(job):
+    assert shared(**job) == (
+        (
+            f"default/kmod: {CONTAINER}.containerImage",
+            "r.example/kmod:5.14.0 is made by the Jobs of kernel 5.14.0-162.el9.x86_64, 5.14.0-70.el9.x86_64, 5.14.0-1:"
+            " whichever ends last decides whose module it holds. Put ${KERNEL_FULL_VERSION} into its tag",
+        ),
+    )
+
+
+def test_a_shared_image_is_told_at_the_mapping_that_names_it():
+    (warning,) = shared(ANY_KERNEL | {"containerImage": "r.example/own:$KERNEL_XYZ"}, build=BUILD)
+    assert warning.field == f"default/kmod: {MAPPING}.containerImage"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"build": BUILD, "containerImage": "r.example/kmod:$KERNEL_VERSION"},
+        {"build": BUILD, "images": Images()},
+        {},
+    ],
+    ids=["of one kernel", "there already", "nobody makes it"],
+)
+def test_an_image_that_no_two_jobs_make_is_not_warned_of(given):
+    assert shared(**given) == ()
 
 
 def test_nothing_is_warned_of_where_nothing_is_built():

@@ -147,6 +147,29 @@ def test_a_build_that_is_signed_afterwards_pushes_the_intermediate_image(contain
     assert found.build_image == built
 
 
+@pytest.mark.parametrize(
+    "container",
+    [{"build": BUILD}, {"sign": SIGN | {"unsignedImage": "r.example/raw:1"}}, {"build": BUILD, "sign": SIGN}],
+    ids=["build", "sign", "build and sign"],
+)
+def test_an_image_by_tag_can_be_made(container):
+    assert resolved(container=container).obstacle is None
+
+
+@pytest.mark.parametrize(
+    ("container", "said"),
+    [
+        ({}, "mapping 0 neither builds nor signs it"),
+        ({"sign": SIGN}, "mapping 0 has nothing to sign: give it sign.unsignedImage, or build"),
+        ({"containerImage": "kmod:1", "sign": SIGN | {"unsignedImage": "docker.io/library/kmod:1"}}, "of itself"),
+        ({"containerImage": f"r.example/kmod@sha256:{'0' * 64}", "build": BUILD}, "is by digest: name a tag"),
+    ],
+    ids=["neither", "nothing to sign", "from itself", "by digest"],
+)
+def test_why_no_job_can_make_an_image_is_said(container, said):
+    assert said in resolved(container=container).obstacle
+
+
 def test_the_kernels_own_name_is_kept_beside_the_trimmed_one():
     found = resolved("6.1.21-v8+")
     assert (found.release, found.kernel) == ("6.1.21-v8+", "6.1.21-v8")

@@ -143,6 +143,12 @@ def test_unloading_runs_modprobe(sandbox):
     assert sandbox.calls() == [["modprobe", "-rv", "-d", "/opt", "kmod"]]
 
 
+def test_with_an_empty_folder_modprobe_looks_in_its_own(sandbox):
+    sandbox.start(load_command(modprobe(dirName=""), None))
+    sandbox.run(unload_command(modprobe(dirName="")))
+    assert sandbox.calls() == [["modprobe", "-v", "kmod"], ["sleep", "infinity"], ["modprobe", "-rv", "kmod"]]
+
+
 def test_every_value_reaches_modprobe_as_it_was_given(sandbox):
     given_modprobe = modprobe(
         dirName="/a b'$(touch PWNED)", parameters=HOSTILE, args={"load": HOSTILE, "unload": HOSTILE}

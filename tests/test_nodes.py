@@ -213,6 +213,8 @@ def test_a_file_holds_what_kubectl_prints(tmp_path, text):
         pytest.param(b"\xff\xfe", "can't be read", id="not UTF-8"),
         pytest.param(b"", "empty", id="empty"),
         pytest.param(b"# only a comment\n", "empty", id="only a comment"),
+        pytest.param(b"---\n", "empty", id="only a marker"),
+        pytest.param(b"---\nnull\n---\n~\n", "empty", id="null documents"),
         pytest.param(b"a: b: c", "line 1", id="not YAML"),
         pytest.param(b"[" * 100_000, "line 1", id="deep nesting"),
         pytest.param(b"NAME STATUS\na Ready\n", "expected a NodeList", id="kubectl's table"),

@@ -82,7 +82,7 @@ BOTH = {"build": BUILD, "sign": SIGN}
         ({}, {IMAGE: None}, ["load"]),
         ({"build": BUILD}, {IMAGE: "sha256:1"}, ["load"]),
         ({"build": BUILD}, {IMAGE: None}, ["build", "load"]),
-        ({"sign": SIGN}, {IMAGE: None}, ["sign", "load"]),
+        ({"sign": SIGN | {"unsignedImage": "r.example/raw:1"}}, {IMAGE: None}, ["sign", "load"]),
         (BOTH, {IMAGE: "sha256:1"}, ["load"]),
         (BOTH, {IMAGE: "sha256:1", UNSIGNED: None}, ["load"]),
         (BOTH, {IMAGE: None}, ["build", "sign", "load"]),
@@ -93,6 +93,25 @@ BOTH = {"build": BUILD, "sign": SIGN}
 def test_actions_make_what_is_absent(container, digests, actions):
     (kernel,) = plan_one(module(container=container), [node()], Images(digests)).modules[0].kernels
     assert list(kernel.actions) == actions
+
+
+BY_DIGEST = f"r.example/kmod@sha256:{'0' * 64}"
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        {"sign": SIGN},
+        {"sign": SIGN | {"unsignedImage": IMAGE}},
+        {"containerImage": BY_DIGEST, "build": BUILD},
+        {"containerImage": BY_DIGEST, **BOTH},
+    ],
+    ids=["nothing to sign", "signed from itself", "built by digest", "signed by digest"],
+)
+def test_a_loader_stays_where_no_job_can_make_its_image(container):
+    images = Images({IMAGE: None, BY_DIGEST: None})
+    (kernel,) = plan_one(module(container=container), [node()], images).modules[0].kernels
+    assert kernel.actions == (Action.LOAD,)
 
 
 @pytest.mark.parametrize(("present", "actions"), [(True, ["load"]), (False, ["build", "sign", "load"])])

@@ -84,7 +84,7 @@ def test_json_gives_reasons_for_what_is_left_out(tmp_path):
         ("present", {"build": BUILD, "sign": SIGN}, ["load"]),
         ("missing", {"build": BUILD, "sign": SIGN}, ["build", "sign", "load"]),
         ("missing", {"build": BUILD}, ["build", "load"]),
-        ("missing", {"sign": SIGN}, ["sign", "load"]),
+        ("missing", {"sign": SIGN | {"unsignedImage": "registry.example/raw:1"}}, ["sign", "load"]),
         ("missing", {}, ["load"]),
     ],
 )
@@ -92,6 +92,13 @@ def test_images_are_as_assumed(tmp_path, assumed, container, actions):
     modules, nodes = write_module(tmp_path, **container), write_nodes(tmp_path, {"a": KERNEL})
     document = planned("--modules", modules, "--nodes", nodes, "--assume-images", assumed)
     assert document["modules"][0]["kernels"][0]["actions"] == actions
+
+
+def test_an_image_that_two_jobs_would_make_is_warned_about(tmp_path):
+    modules = write_module(tmp_path, containerImage="registry.example/kmod:$KERNEL_XYZ", build=BUILD)
+    nodes = write_nodes(tmp_path, {"a": KERNEL, "b": "5.14.0-162.el9.x86_64"})
+    finished = plan("--modules", modules, "--nodes", nodes, "--assume-images", "missing")
+    assert "containerImage: registry.example/kmod:5.14.0 is made by the Jobs of kernel" in finished.stderr
 
 
 def test_without_a_cluster_no_registry_is_asked_and_it_says_so(tmp_path):

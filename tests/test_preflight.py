@@ -120,7 +120,8 @@ def test_an_image_without_the_module_is_a_problem(registry, store, layers, probl
 
 
 def test_an_absent_image_that_nothing_makes_is_a_problem(registry):
-    assert "is not in its registry; push it, or let a Job make it" in only(check(registry)).problem
+    problem = only(check(registry)).problem
+    assert "is not in its registry; push it, for no Job can make it: mapping 0 neither builds nor signs it" in problem
 
 
 def test_a_kernel_without_mapping_is_a_problem(registry):

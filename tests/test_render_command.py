@@ -95,6 +95,11 @@ def test_wrong_usage_has_its_own_exit_code(arguments):
         "1.5",
         "-1",
         ".5",
+        "0X1F",
+        "-0X1",
+        "0B1",
+        "0O17",
+        "1E3",
         "6.1",
         "yes",
         "null",
@@ -111,13 +116,26 @@ def test_a_text_stays_a_text_in_gos_yaml_too(text):
     document = {"value": text}
     written = to_yaml([document])
     assert yaml.safe_load(written) == document
-    if text[-1:].isdigit():
+    if text[-1:].isdigit() or text.startswith("0X"):
         assert "'" in written
 
 
 @pytest.mark.parametrize("text", ["6.0.15-300.fc37.x86_64", "6.1.0", "kmod", "v1"])
 def test_plain_texts_are_not_quoted(text):
     assert to_yaml([{"value": text}]) == f"---\nvalue: {text}\n"
+
+
+@pytest.mark.parametrize("text", ["y", "Y", "n", "N"])
+def test_what_older_yaml_takes_for_a_boolean_is_quoted_as_key_and_value(text):
+    assert to_yaml([{text: text}]) == f"---\n'{text}': '{text}'\n"
+
+
+@pytest.mark.parametrize("sign", ["\x85", "\u2028", "\u2029"])
+def test_what_older_yaml_takes_for_the_end_of_a_line_is_escaped(sign):
+    document = {"value": f"a{sign}b\n"}
+    written = to_yaml([document])
+    assert sign not in written
+    assert yaml.safe_load(written) == document
 
 
 def test_lines_are_kept_as_a_block():

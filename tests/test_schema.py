@@ -43,6 +43,7 @@ def changed(path, value):
 
 
 CONTAINER = "spec.moduleLoader.container"
+MAPPING = f"{CONTAINER}.kernelMappings.0"
 WRONG = [
     pytest.param("metadata.name", "Upper", id="name"),
     pytest.param("kind", "Modul", id="kind"),
@@ -53,6 +54,9 @@ WRONG = [
     pytest.param(f"{CONTAINER}.kernelMappings.0.regexp", "^.+$", id="literal and regexp"),
     pytest.param(f"{CONTAINER}.kernelMappings.0.literal", None, id="neither literal nor regexp"),
     pytest.param(f"{CONTAINER}.kernelMappings.0.containerImage", None, id="no image"),
+    pytest.param(f"{MAPPING}.literal", "", id="empty literal"),
+    pytest.param(f"{MAPPING}.containerImage", "", id="empty image"),
+    pytest.param(f"{CONTAINER}.modprobe.moduleName", "", id="empty module name"),
     pytest.param(f"{CONTAINER}.modprobe.moduleName", None, id="nothing to load"),
     pytest.param(f"{CONTAINER}.modprobe.rawArgs", {"load": ["a"], "unload": ["b"]}, id="two things to load"),
     pytest.param(f"{CONTAINER}.modprobe.parameters", "debug=1", id="text for a list"),
@@ -68,7 +72,27 @@ WRONG = [
 @pytest.mark.parametrize("text", [MINIMAL, FULL, SPECIFICATION], ids=["minimal", "full", "specification"])
 def test_the_schema_takes_valid_files(schema, text):
     assert problems(schema, text) == []
-    assert problems(schema, yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": [yaml.safe_load(text)]})) == []
+    for kind in ("List", "ModuleList"):
+        assert problems(schema, yaml.safe_dump({"kind": kind, "items": [yaml.safe_load(text)]})) == []
+
+
+RAW = {"load": ["a"], "unload": ["-r", "a"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        pytest.param(f"{CONTAINER}.modprobe", {"moduleName": "", "rawArgs": RAW}, id="rawArgs"),
+        pytest.param(f"{CONTAINER}.modprobe", {"moduleName": "a", "dirName": ""}, id="no folder"),
+        pytest.param(f"{MAPPING}", {"literal": "", "regexp": "^.+$", "containerImage": "a:1"}, id="regexp"),
+        pytest.param(f"{MAPPING}", {"literal": "6.1.0", "regexp": "", "containerImage": "a:1"}, id="literal"),
+    ],
+)
+def test_the_empty_text_is_not_given_to_the_schema_either(schema, tmp_path, path, value):
+    text = changed(path, value)
+    (tmp_path / "module.yaml").write_text(text)
+    assert run_kmm("validate", tmp_path / "module.yaml").returncode == 0
+    assert problems(schema, text) == []
 
 
 @pytest.mark.parametrize(("path", "value"), WRONG)
@@ -87,8 +111,9 @@ def test_editors_find_the_schema_of_our_examples_which_keep_it(schema, file):
     assert problems(schema, text) == []
 
 
-def test_the_schema_looks_into_lists(schema):
-    wrong = {"apiVersion": "v1", "kind": "List", "items": [yaml.safe_load(changed("metadata.name", "Upper"))]}
+@pytest.mark.parametrize("kind", ["List", "ModuleList"])
+def test_the_schema_looks_into_lists(schema, kind):
+    wrong = {"apiVersion": "v1", "kind": kind, "items": [yaml.safe_load(changed("metadata.name", "Upper"))]}
     assert problems(schema, yaml.safe_dump(wrong)) == ["$.items[0].metadata.name"]
 
 

@@ -11,6 +11,7 @@ from kmm.commands.yaml_text import to_yaml
 from kmm.errors import PlanError
 from kmm.jobs import JobSettings
 from kmm.manifests import JobInputs, manifests
+from kmm.names import MODULE_NAME_LABEL
 
 GOLDEN = Path(__file__).parent / "golden_jobs"
 KERNEL = "5.14.0-70.el9.x86_64"
@@ -64,8 +65,10 @@ def test_without_files_all_modules_are_signed():
     assert variables(job)["MODULES_DIR"] == "/opt"
 
 
-def test_modules_are_looked_for_in_the_modules_folder():
-    assert variables(sign_job(modprobe={"moduleName": "kmod", "dirName": "/usr"}))["MODULES_DIR"] == "/usr"
+@pytest.mark.parametrize(("folder", "searched"), [("/usr", "/usr"), ("", "/")])
+def test_modules_are_looked_for_in_the_modules_folder(folder, searched):
+    """The signer would take the empty text for its default, /opt."""
+    assert variables(sign_job(modprobe={"moduleName": "kmod", "dirName": folder}))["MODULES_DIR"] == searched
 
 
 @pytest.mark.parametrize(
@@ -115,6 +118,13 @@ def test_without_a_signer_the_error_says_how_to_get_one():
         list(manifests(plan, JobInputs(JobSettings(), {})))
 
 
-def test_nothing_to_sign_is_an_error():
-    with pytest.raises(PlanError, match=r"kernelMappings\[0\] needs sign.unsignedImage"):
-        jobs({"sign": SIGN})
+def test_a_module_with_nothing_to_sign_does_not_stop_the_others():
+    signed = {"sign": SIGN | {"unsignedImage": UNSIGNED}}
+    plan = missing_plan(module("nothing", container={"sign": SIGN}), module("signed", container=signed))
+    settings = JobSettings.model_validate({"sign": {"image": SIGNER}})
+    kinds = [
+        (one["kind"], one["metadata"]["labels"][MODULE_NAME_LABEL]) for one in manifests(plan, JobInputs(settings, {}))
+    ]
+    assert ("Job", "signed") in kinds
+    assert ("DaemonSet", "nothing") in kinds
+    assert ("Job", "nothing") not in kinds

@@ -67,6 +67,20 @@ def test_json_goes_to_stdout_and_exits_alike(valid, suspicious, wrong):
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [("float", "!!float '1" + ":1" * 200 + "'"), ("int", f"0x{'f' * 5000}")],
+    ids=["float", "hexadecimal"],
+)
+def test_numbers_that_python_does_not_write_are_problems_of_their_line(tmp_path, kind, number):
+    path = tmp_path / "number.yaml"
+    path.write_text(MINIMAL.replace("  name: my-kmod", f"  name: {number}") + f"---\nkind: {number}\n")
+    failed = kmm("validate", "-o", "json", str(path))
+    assert (failed.returncode, failed.stderr) == (1, "")
+    found = [one for one in json.loads(failed.stdout) if one["message"].endswith(f"is not a value of type {kind}")]
+    assert [(one["line"], one["field"]) for one in found] == [(4, "metadata.name"), (16, "kind")]
+
+
 @pytest.mark.parametrize("arguments", [["validate"], ["validate", "-o", "xml", "x"], ["vaildate"], ["--nothing"]])
 def test_wrong_usage_exits_2(arguments):
     assert kmm(*arguments).returncode == 2

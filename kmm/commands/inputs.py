@@ -138,6 +138,7 @@ class Inputs:
     def plan(self) -> Planned:
         """Raises KmmError when anything cannot be read."""
         from kmm.image_rules import image_problems  # noqa: PLC0415
+        from kmm.job_checks import shared_images  # noqa: PLC0415
         from kmm.plan import Images, make_plan  # noqa: PLC0415
 
         if self.nodes is not None and (self.kubeconfig or self.context or self.source is not Source.FILES):
@@ -150,7 +151,8 @@ class Inputs:
         images = self._read_images(make_plan(loaded.modules, nodes, Images(), future, live))
         plan = make_plan(loaded.modules, nodes, images, future, live)
         problems = image_problems(plan, images, require_images=False, require_future=False)
-        return Planned(plan, nodes, running, (*map(str, loaded.warnings), *problems.warnings))
+        shared = (f"{field}: {message}" for field, message in shared_images(plan))
+        return Planned(plan, nodes, running, (*map(str, loaded.warnings), *problems.warnings, *shared))
 
     def _read_nodes(
         self, modules: "Sequence[Module]"

@@ -62,7 +62,8 @@ DESCRIPTIONS: Final = {
     "TLSOptions.insecureSkipTLSVerify": "Take any TLS certificate. Not recommended.",
     "LocalObjectReference.name": "Name of the object, in the Module's namespace.",
     "Modprobe.moduleName": "Name of the kernel module, without path and .ko.",
-    "Modprobe.dirName": "Folder of the image that holds lib/modules/KERNEL; modprobe gets it as -d.",
+    "Modprobe.dirName": "Folder of the image that holds lib/modules/KERNEL; modprobe gets it as -d. The empty text "
+    "stands for no -d.",
     "Modprobe.firmwarePath": "Folder of the image whose files are copied to /var/lib/firmware on the node before the "
     "kernel module is loaded, and removed after it is unloaded.",
     "Modprobe.parameters": "Parameters of the kernel module, such as debug=1.",

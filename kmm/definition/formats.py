@@ -21,6 +21,7 @@ from kmm.problems import shown
 
 _LONGEST_TEXT: Final = 4096  # the kernel's PATH_MAX; image references are far shorter
 _DNS_LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_MODULE_FILES: Final = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")  # suffixes
 _QUALIFIED_NAME: Final = r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)"
 
 
@@ -67,7 +68,7 @@ check_label_value = TextFormat(
     "a label value: letters, digits, '-', '_' and '.', a letter or digit at both ends",
 )
 check_environment_name = TextFormat(r"[ -<>-~]+", 1024, "a variable name: printable ASCII characters without '='")
-check_kernel_module_name = TextFormat(
+_check_module_name = TextFormat(
     r"[A-Za-z0-9_][-\w.+]*",
     55,  # the kernel's MODULE_NAME_LEN on 64-bit machines, less the final NUL
     "a kernel module's name: letters, digits, '_', '-', '.' and '+', without path or '.ko'",
@@ -89,6 +90,22 @@ def check_label_key(text: str) -> str:
     if slash:
         check_object_name(prefix)
     _check_label_name(name)
+    return text
+
+
+def check_annotation_key(text: str) -> str:
+    """`text` when it is the key of an annotation: in lower case, in which the API server looks at it, a label key."""
+    check_label_key(text.lower())
+    return text
+
+
+def check_kernel_module_name(text: str) -> str:
+    """`text` when it is a kernel module's name, as `lsmod` prints it."""
+    _check_module_name(text)
+    for suffix in _MODULE_FILES:
+        if text.endswith(suffix):
+            name = shown(text.removesuffix(suffix))
+            raise ValueError(f"{shown(text)} is the name of a file; write {name}, without path or {suffix!r}")
     return text
 
 
@@ -160,10 +177,11 @@ def _whole_number_as_text(given: object) -> object:
 DnsLabel = Annotated[str, AfterValidator(check_dns_label), check_dns_label]
 ObjectName = Annotated[str, AfterValidator(check_object_name), check_object_name]
 LabelKey = Annotated[str, AfterValidator(check_label_key)]
+AnnotationKey = Annotated[str, AfterValidator(check_annotation_key)]
 LabelValue = Annotated[str, AfterValidator(check_label_value), check_label_value]
 Labels = Mapping[LabelKey, LabelValue]
 EnvironmentName = Annotated[str, AfterValidator(check_environment_name), check_environment_name]
-KernelModuleName = Annotated[str, AfterValidator(check_kernel_module_name), check_kernel_module_name]
+KernelModuleName = Annotated[str, AfterValidator(check_kernel_module_name), _check_module_name]
 Image = Annotated[str, AfterValidator(check_image)]
 ImageTemplate = Annotated[str, AfterValidator(check_image_template)]
 Template = Annotated[str, AfterValidator(check_template)]

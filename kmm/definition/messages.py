@@ -1,6 +1,6 @@
 """What pydantic found wrong with a Module, in the words users read: the value given and what is allowed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, Final, get_args
 
@@ -35,14 +35,28 @@ def explain(error: ValidationError) -> list[tuple[FieldPath, str]]:
         path = _path(detail)
         if detail["type"] == "extra_forbidden":
             known = _known_keys(path[:-1])
-            suggestion = _closest(str(path[-1]), known)
+            suggestion = closest_key(str(path[-1]), known)
             meant.add((*path[:-1], suggestion))
-            found[path] = _unknown_key(suggestion, known)
+            found[path] = unknown_key(suggestion, known)
     for detail in details:
         path = _path(detail)
         if detail["type"] != "extra_forbidden" and not (detail["type"] == "missing" and path in meant):
             found.setdefault(path, _message(detail))
     return list(found.items())
+
+
+def unknown_key(suggestion: str, known: Sequence[str]) -> str:
+    """What is said of a key that nobody reads; `suggestion` may be empty."""
+    if suggestion:
+        return f"is not a known key; did you mean {suggestion}?"
+    return f"is not a known key; known here are {', '.join(known)}"
+
+
+def closest_key(key: str, known: Sequence[str]) -> str:
+    """That of the known keys which `key` was probably meant for; empty when it is like none."""
+    by_lower_case = {name.lower(): name for name in known}
+    matches = get_close_matches(key.lower().replace("_", ""), by_lower_case, n=1)
+    return by_lower_case[matches[0]] if matches else ""
 
 
 def _path(detail: ErrorDetails) -> FieldPath:
@@ -60,18 +74,6 @@ def _message(detail: ErrorDetails) -> str:
     if kind == "literal_error":
         return f"{shown(given)} is not allowed; allowed are {context['expected']}"
     return str(context.get("error") or context.get("message") or detail["msg"])
-
-
-def _unknown_key(suggestion: str, known: list[str]) -> str:
-    if suggestion:
-        return f"is not a known key; did you mean {suggestion}?"
-    return f"is not a known key; known here are {', '.join(known)}"
-
-
-def _closest(key: str, known: list[str]) -> str:
-    by_lower_case = {name.lower(): name for name in known}
-    matches = get_close_matches(key.lower().replace("_", ""), by_lower_case, n=1)
-    return by_lower_case[matches[0]] if matches else ""
 
 
 def _known_keys(path: FieldPath) -> list[str]:

@@ -1,7 +1,7 @@
 """The base of all models of a Module file, and what is common to their fields."""
 
 from collections.abc import Mapping
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
@@ -19,8 +19,11 @@ def _wire_name(name: str) -> str:
 class Definition(BaseModel):
     """A frozen mapping with known keys only, written in camelCase and read in snake_case.
 
-    `null` and, for optional fields, the empty text mean "not given", as they do to the operator.
+    `null` and, for optional fields, the empty text mean "not given", as they do to the operator; for those in
+    `empty_counts` the empty text is a value.
     """
+
+    empty_counts: ClassVar[tuple[str, ...]] = ()
 
     model_config = ConfigDict(
         strict=True, frozen=True, extra="forbid", alias_generator=_wire_name, populate_by_name=True
@@ -31,8 +34,10 @@ class Definition(BaseModel):
     def _drop_unset(cls, given: object) -> object:
         if not isinstance(given, Mapping):
             return given
-        required = {field.alias for field in cls.model_fields.values() if field.is_required()}
-        return {key: value for key, value in given.items() if value is not None and (value != "" or key in required)}
+        kept = {
+            field.alias for name, field in cls.model_fields.items() if field.is_required() or name in cls.empty_counts
+        }
+        return {key: value for key, value in given.items() if value is not None and (value != "" or key in kept)}
 
 
 def field_error(message: str, given: object, *path: str | int) -> ValidationError:

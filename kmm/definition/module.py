@@ -10,7 +10,7 @@ from typing import Final, Literal, Self
 from pydantic import Field, model_validator
 
 from kmm.definition.device_plugin import DevicePlugin
-from kmm.definition.formats import DnsLabel, LabelKey, Labels, ObjectName
+from kmm.definition.formats import AnnotationKey, DnsLabel, Labels, ObjectName
 from kmm.definition.kubernetes import LocalObjectReference, Toleration
 from kmm.definition.model import Definition, Sequence, field_error
 from kmm.definition.module_loader import ModuleLoader
@@ -47,7 +47,7 @@ class Metadata(Definition):
     name: ObjectName
     namespace: DnsLabel = "default"
     labels: Labels = Field(default_factory=dict)
-    annotations: Mapping[LabelKey, str] = Field(default_factory=dict)
+    annotations: Mapping[AnnotationKey, str] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

@@ -89,6 +89,7 @@ class ModprobeArgs(Definition):
 class Modprobe(Definition):
     """Which kernel module is loaded and how."""
 
+    empty_counts = ("dir_name",)
     module_name: KernelModuleName | None = None
     dir_name: str = "/opt"
     firmware_path: str | None = None

@@ -8,22 +8,32 @@ from typing import Any, Final
 
 from kmm.definition.descriptions import DESCRIPTIONS
 from kmm.definition.module import Module
+from kmm.names import MODULE_KIND
 
 Schema = dict[str, Any]
 
 _DROPPED: Final = ("$defs", "title")
 _NO_DEFAULTS: Final[tuple[object, ...]] = (None, [], {})  # they say no more than that the field may be left out
 
-_EACH_MAPPING_HAS_AN_IMAGE: Final[Schema] = {
-    "properties": {"kernelMappings": {"items": {"required": ["containerImage"]}}}
-}
+_LIST_KINDS: Final = ["List", f"{MODULE_KIND}List"]
+
+
+def _given(field: str) -> Schema:
+    """That a field is given; the empty text is not."""
+    return {"required": [field], "properties": {field: {"minLength": 1}}}
+
 
 # What a schema can say of rules that the models check in code, by model or field.
 _RULES: Final[Mapping[str, Schema]] = {
-    "KernelMapping": {"oneOf": [{"required": ["literal"]}, {"required": ["regexp"]}]},
+    "KernelMapping": {"oneOf": [_given("literal"), _given("regexp")]},
     "ModuleLoaderContainer.kernelMappings": {"minItems": 1},
-    "ModuleLoaderContainer": {"anyOf": [{"required": ["containerImage"]}, _EACH_MAPPING_HAS_AN_IMAGE]},
-    "Modprobe": {"oneOf": [{"required": ["moduleName"]}, {"required": ["rawArgs"]}]},
+    "ModuleLoaderContainer": {
+        "anyOf": [
+            _given("containerImage"),
+            {"properties": {"kernelMappings": {"items": _given("containerImage")}}},
+        ]
+    },
+    "Modprobe": {"oneOf": [_given("moduleName"), {"required": ["rawArgs"]}]},
 }
 
 
@@ -34,7 +44,7 @@ def module_schema() -> Schema:
 
 
 def file_schema() -> Schema:
-    """The schema of each document of a Module file: a Module, or a List of Modules."""
+    """The schema of each document of a Module file: a Module, or a list of Modules."""
     module = module_schema()
     module["properties"]["status"] = {"description": "Ignored; `kubectl get -o yaml` prints it.", "type": "object"}
     module["properties"]["metadata"]["additionalProperties"] = True  # what the API server adds is ignored, too
@@ -42,7 +52,7 @@ def file_schema() -> Schema:
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Module file of kmm",
-        "if": {"required": ["kind"], "properties": {"kind": {"const": "List"}}},
+        "if": {"required": ["kind"], "properties": {"kind": {"enum": _LIST_KINDS}}},
         "then": {"required": ["items"], "properties": {"items": {"type": "array", "items": reference}}},
         "else": reference,
         "definitions": {"Module": module},

@@ -1,8 +1,13 @@
 """The device-plugin DaemonSet: one per Module that has one, on the nodes where the module is loaded."""
 
-from typing import Final
-
-from kmm.definition import DEVICE_PLUGIN_VOLUME, DevicePlugin, Module
+from kmm.definition import (
+    DEVICE_PLUGIN_PATH,
+    DEVICE_PLUGIN_VOLUME,
+    LOADED_MODULE_PATH,
+    LOADED_MODULE_VOLUME,
+    DevicePlugin,
+    Module,
+)
 from kmm.kernel import sysfs_module_path
 from kmm.manifests.common import (
     PRIORITY_CLASS,
@@ -17,10 +22,6 @@ from kmm.manifests.common import (
 )
 from kmm.mapping import version_selector
 from kmm.names import ROLE_DEVICE_PLUGIN, ROLE_LABEL, object_name, ready_label
-
-_SOCKETS: Final = "/var/lib/kubelet/device-plugins"
-_LOADED_MODULE: Final = "kmm-loaded-module"
-_LOADED_MODULE_PATH: Final = "/run/kmm/loaded-module"
 
 
 def device_plugin_service_account_name(module: Module, plugin: DevicePlugin) -> str:
@@ -61,7 +62,7 @@ def _pod_spec(module: Module, plugin: DevicePlugin) -> Manifest:
         **pull_secrets(module),
         **tolerations(module),
         "containers": [_container(plugin, gate_mount)],
-        "volumes": [host_path(DEVICE_PLUGIN_VOLUME, _SOCKETS, "Directory"), *gate, *plugin.volumes],
+        "volumes": [host_path(DEVICE_PLUGIN_VOLUME, DEVICE_PLUGIN_PATH, "Directory"), *gate, *plugin.volumes],
     }
 
 
@@ -72,7 +73,7 @@ def _container(plugin: DevicePlugin, gate_mount: list[Manifest]) -> Manifest:
         "name": "device-plugin",
         **given,
         "securityContext": {"privileged": True},
-        "volumeMounts": [{"name": DEVICE_PLUGIN_VOLUME, "mountPath": _SOCKETS}, *gate_mount, *mounts],
+        "volumeMounts": [{"name": DEVICE_PLUGIN_VOLUME, "mountPath": DEVICE_PLUGIN_PATH}, *gate_mount, *mounts],
     }
 
 
@@ -86,5 +87,5 @@ def _loaded_module_gate(module: Module) -> tuple[list[Manifest], list[Manifest]]
     name = module.spec.module_loader.container.modprobe.module_name
     if not name:
         return [], []
-    volume = host_path(_LOADED_MODULE, sysfs_module_path(name), "Directory")
-    return [volume], [{"name": _LOADED_MODULE, "mountPath": _LOADED_MODULE_PATH, "readOnly": True}]
+    volume = host_path(LOADED_MODULE_VOLUME, sysfs_module_path(name), "Directory")
+    return [volume], [{"name": LOADED_MODULE_VOLUME, "mountPath": LOADED_MODULE_PATH, "readOnly": True}]

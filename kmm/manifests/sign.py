@@ -29,7 +29,7 @@ _SCRATCH: Final = "/tmp"  # noqa: S108 (a volume of the pod's own)
 def sign_manifest(resolved: ResolvedKernel, sign: Sign, settings: SignSettings) -> Manifest:
     """The Job that makes `resolved.image` of the unsigned image. It needs no root and no capability.
 
-    Raises PlanError when there is nothing to sign, or no signer.
+    Raises PlanError when no signer is known.
     """
     mounted = [
         mounted_secret("signing-key", sign.key_secret.name, _KEY_FOLDER, _only(SIGNING_KEY)),
@@ -72,18 +72,13 @@ def signer_image(resolved: ResolvedKernel, settings: SignSettings) -> str:
 
 
 def _variables(resolved: ResolvedKernel) -> dict[str, str]:
-    if resolved.unsigned_image is None:
-        raise PlanError(
-            f"{resolved.module.key}: kernel {resolved.kernel} has nothing to sign: kernelMappings[{resolved.mapping}]"
-            " needs sign.unsignedImage where the image is not built"
-        )
     login = {"REGISTRY_AUTH_FILE": f"{_LOGIN_FOLDER}/config.json"} if resolved.module.spec.image_repo_secret else {}
     return {
-        "UNSIGNED_IMAGE": resolved.unsigned_image,
+        "UNSIGNED_IMAGE": resolved.build_image,
         "SIGNED_IMAGE": resolved.image,
         "KEY_FILE": f"{_KEY_FOLDER}/{SIGNING_KEY}",
         "CERT_FILE": f"{_CERTIFICATE_FOLDER}/{SIGNING_CERTIFICATE}",
-        "MODULES_DIR": resolved.module.spec.module_loader.container.modprobe.dir_name,
+        "MODULES_DIR": resolved.module.spec.module_loader.container.modprobe.dir_name or "/",
         "PULL_TLS_VERIFY": _verify(resolved.unsigned_image_tls),
         "PUSH_TLS_VERIFY": _verify(resolved.registry_tls),
         "TMPDIR": _SCRATCH,
