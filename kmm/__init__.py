@@ -14,7 +14,7 @@ Data flows one way: observe, decide, declare. The modules, lowest layer first; n
 - manifests: the Plan as Kubernetes dictionaries
 - rollout, audit, outputs, job_checks, job_inputs, image_rules: what became of it in the cluster, what scripts are
   told, what Jobs and images lack
-- kept_versions: what stays of earlier versions
+- ready_labels, kept_versions: what nodes say of it; what stays of earlier versions
 - changes: what that does to modules that are loaded
 - declaration, impact: what is declared besides; what a plan changes as far as the cluster tells
 - status, explanation: how Modules fare in a cluster, and why

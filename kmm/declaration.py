@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from kmm.changes import Change, Kind
 from kmm.errors import PlanError
@@ -62,7 +62,7 @@ def gated_wait(kernel: KernelManifests, owner: str) -> Wait:
     """The wait for a loader whose image this run has to make first."""
     workload = loader_workload(kernel.kernel, kernel.loader)
     manager = f"{ready_label_manager(owner)}-{digest([workload.namespace, workload.name])}"
-    return Wait(f"rollout/{workload.namespace}/{workload.name}", manager, (workload,))
+    return Wait(f"rollout/{workload.key}", manager, (workload,))
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class Leaving:
 
     `release`: by node name, the ready labels that go. `plugins` must have left these nodes then. `losing`: nodes whose
     kernel label goes or changes, which ends the pods of the loaders `ending` there. `daemon_sets` go altogether.
-    `reloads`: loaders change in place, later in the run, which ends pods then.
+    `reloads`: loaders that change in place, later in the run, which ends pods then. `departing`: loaders' pods that end
+    already where others come, since an earlier run was killed; their DaemonSets by the pods' `namespace/name`.
     """
 
     release: dict[str, list[str]]
@@ -79,10 +80,11 @@ class Leaving:
     losing: list[str]
     ending: list[str]
     daemon_sets: list[str]
-    reloads: bool
+    reloads: list[str]
+    departing: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.release or self.losing or self.daemon_sets)
+        return bool(self.release or self.losing or self.daemon_sets or self.departing)
 
 
 def what_leaves(
@@ -121,7 +123,7 @@ def what_leaves(
         losing=sorted({node for node, _ in moved}),
         ending=sorted({loader for _, loader in moved}),
         daemon_sets=going,
-        reloads=any(one.template_hash != certain_hashes.get(one.key, one.template_hash) for one in live),
+        reloads=[one.key for one in live if one.template_hash != certain_hashes.get(one.key, one.template_hash)],
     )
 
 

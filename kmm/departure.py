@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from kmm.errors import ClusterError
@@ -21,6 +22,7 @@ _PAUSE: Final = 0.5
 _NODES_PAUSE: Final = 5.0  # seconds after which nodes are read again, to see which do not report any more
 _SHOWN: Final = 10
 _LOG_LINES: Final = 100
+_LOGS_AT_ONCE: Final = 16
 
 Labels = dict[str, list[str]]  # label keys by node name
 
@@ -36,12 +38,37 @@ def await_device_plugins(cluster: "Cluster", plugins: Iterable[str], release: La
     It may hold the module. Where only other Modules are released it stays.
     """
     names = set(plugins)
+
+    def leaving(pod: Pod) -> bool:
+        return pod.owner in names and ready_label(*pod.module.split("/")) in release.get(pod.node, ())
+
     if names and release:
-        _await_no_pods(
-            cluster,
-            ROLE_DEVICE_PLUGIN,
-            lambda pod: pod.owner in names and ready_label(*pod.module.split("/")) in release.get(pod.node, ()),
+        _refuse_labels_of_others(cluster, [pod for pod in cluster.pods(ROLE_DEVICE_PLUGIN) if leaving(pod)])
+        _await_no_pods(cluster, ROLE_DEVICE_PLUGIN, leaving)
+
+
+def _refuse_labels_of_others(cluster: "Cluster", leaving: Sequence[Pod]) -> None:
+    """Raise ClusterError where the ready label is still on that these device plugins go by: they would never leave."""
+    labels = {node.name: node.labels for node in cluster.nodes()} if leaving else {}
+    found = {
+        pod.node: label
+        for pod in leaving
+        if not pod.deleting and (label := ready_label(*pod.module.split("/"))) in labels.get(pod.node, ())
+    }
+    if found:
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        label = next(iter(found.values()))
+        raise ClusterError(
+            f"somebody else than `pulumi up` put the label {label} on {', '.join(list(found)[:_SHOWN])}{more}, so the"
+            f" device plugin stays there. Nothing was unloaded. Take it off: kubectl label nodes NODE {label}-"
         )
+
+
+def await_departing(cluster: "Cluster", pods: Collection[str], words: FinalWords) -> None:
+    """Wait until these pods (`namespace/name`) have ended, which an earlier run told to: they unload their modules."""
+    if pods:
+        say(f"waiting for {len(pods)} loader pods that were told to end before")
+        words.expect(_await_no_pods(cluster, ROLE_MODULE_LOADER, lambda pod: pod.key in pods and not pod.ended))
 
 
 def remove_daemon_sets(cluster: "Cluster", names: Iterable[str], words: FinalWords) -> None:
@@ -94,12 +121,14 @@ def reload_stale(cluster: "Cluster", manager: str, loaders: Iterable[Workload]) 
     and afterwards only the log of the pod tells. `manager` is that of the ready labels. A container that started again
     finds the module that it loaded itself: its pod stays.
     """
-    by_name = {f"{one.namespace}/{one.name}": one for one in loaders}
+    by_name = {one.key: one for one in loaders}
     live = cluster.daemon_sets() if by_name else ()
     unloading = by_name.keys() & {one.key for one in live if one.unloads}
     pods = cluster.pods(ROLE_MODULE_LOADER) if unloading else ()
     first = [pod for pod in pods if pod.owner in unloading and pod.ready and not pod.restarts]
-    stale = [pod for pod in first if _found_module(cluster, pod)]
+    with ThreadPoolExecutor(_LOGS_AT_ONCE) as pool:
+        found = pool.map(lambda pod: _found_module(cluster, pod), first)
+        stale = [pod for pod, was_loaded in zip(first, found, strict=True) if was_loaded]
     release: Labels = {}
     for pod in stale:
         loader = by_name[pod.owner]

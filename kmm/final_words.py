@@ -59,7 +59,8 @@ class FinalWords:
         if len(self.failed) > _SHOWN:
             lines.append(f"  and {len(self.failed) - _SHOWN} more")
         lines += [
-            "  End what uses it, then run `pulumi up`: where a loader of it runs, it is unloaded and loaded again.",
+            "  End what uses it, then run `pulumi up`: a loader that changed unloads it and loads it again.",
+            "  Where another loader took it over as it is, delete that one's pod, which does the same.",
             "  Elsewhere run `modprobe -r` on the node, or reboot it.",
         ]
         return "\n".join(lines) if self.failed else ""

@@ -61,6 +61,11 @@ def given_up(
     return changes
 
 
+def is_part_of(manager: str, whole: str) -> bool:
+    """Whether a field manager has a part of another one's work, as its name `WHOLE-…` says."""
+    return manager.startswith(f"{whole}-")
+
+
 def stack_of(manager: str) -> str:
     """The stack that a field manager is of."""
     return manager.partition(".")[0]

@@ -1,6 +1,6 @@
 """Everything that is read before anything is declared. Reads that need nothing of each other run side by side."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -74,6 +74,12 @@ def observe_loaders(
     """What runs already. Pods are read only where nothing else tells: there are as many as nodes and Modules."""
     pods = cluster.pods(ROLE_MODULE_LOADER) if pods_needed(modules, nodes) else ()
     return live_loaders(daemon_sets, pods)
+
+
+def observe_departing(cluster: Cluster, nodes: Collection[str]) -> dict[str, str]:
+    """Pods of loaders that end on these nodes: their DaemonSets, which may be gone, by the pods' `namespace/name`."""
+    pods = cluster.pods(ROLE_MODULE_LOADER) if nodes else ()
+    return {pod.key: pod.owner for pod in pods if pod.node in nodes and pod.deleting and not pod.ended}
 
 
 def _observe_audit(cluster: Cluster) -> Evidence:

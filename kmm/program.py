@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -12,7 +12,7 @@ import pulumi
 import pulumi_kubernetes
 
 from kmm.audit import disagreements
-from kmm.changes import loader_changes, losing_nodes, relabelled
+from kmm.changes import Kind, loader_changes, losing_nodes, relabelled
 from kmm.cluster import require_identity
 from kmm.declaration import (
     Wait,
@@ -32,15 +32,15 @@ from kmm.label_ownership import Labels, kernel_label_owner
 from kmm.manifests import Manifest, ModuleManifests, module_manifests
 from kmm.manifests.audit import audit_rule
 from kmm.names import INSTANCE_LABEL
-from kmm.observation import Observation, observe, observe_images, observe_job_inputs
+from kmm.observation import Observation, observe, observe_departing, observe_images, observe_job_inputs
 from kmm.outputs import stack_outputs
 from kmm.plan import Plan, make_plan
+from kmm.ready_labels import is_settled
 from kmm.resources.departures import Departures
 from kmm.resources.job_hooks import job_hooks
 from kmm.resources.kernel_module import KernelModule, KubernetesObject, Surroundings
 from kmm.resources.node_labels import NodeLabels, node_labels_args
-from kmm.resources.rollout import Rollout
-from kmm.rollout import is_settled
+from kmm.resources.rollout import Rollout, workload_fields
 from kmm.settings import Settings, read_settings, setting_warnings
 
 _UNDER_ITS_NAME = (
@@ -186,7 +186,11 @@ class _Declaration:
             if change.disturbs:
                 pulumi.log.warn(str(change))
         going = unwanted(_daemon_sets(modules), self._kept, observed.daemon_sets, self._owner)
-        leaving = what_leaves(changes, modules, observed.daemon_sets, going, losing_nodes(before, after))
+        coming = {node for change in changes if change.kind is Kind.LOAD for node in change.nodes}
+        leaving = replace(
+            what_leaves(changes, modules, observed.daemon_sets, going, losing_nodes(before, after)),
+            departing=observe_departing(observed.cluster, coming),
+        )
         departures = Departures(
             "departures",
             {
@@ -211,19 +215,23 @@ class _Declaration:
         )
 
     def _rollout(self, wait: Wait, after: Sequence[pulumi.Resource], departures: Departures | None = None) -> None:
-        """The wait that hears of departures is also the one that goes first when the stack is destroyed."""
+        """The wait that hears of departures is also the one that goes first when the stack is destroyed.
+
+        The others wait for loaders that change, if they are there, in this very run.
+        """
         observed, rollout = self._observed, self._settings.rollout
         Rollout(
             wait.name,
             {
                 "cluster": observed.identity,
                 "manager": wait.manager,
-                "workloads": [asdict(workload) | {"nodes": list(workload.nodes)} for workload in wait.workloads],
+                "workloads": [workload_fields(workload) for workload in wait.workloads],
                 "settled": is_settled(wait.workloads, observed.daemon_sets, observed.nodes, wait.manager),
                 "timeout": rollout.timeout.total_seconds() if rollout.wait else 0,
                 "max_unready": rollout.max_unready if rollout.wait else "100%",
                 "unload_report": departures.report if departures else "",
                 "listen_from": departures.listen_from if departures else "",
+                "reloads": departures.reloads if departures else [one.key for one in wait.workloads],
                 "leads_destruction": departures is not None,
             },
             pulumi.ResourceOptions(depends_on=list(after)),

@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from kmm.kernel import kernel_label_value
-from kmm.label_ownership import owned_labels
 from kmm.modprobe_words import explain, telling_line
 from kmm.names import (
     MODULE_NAME_LABEL,
@@ -20,7 +19,7 @@ from kmm.names import (
     device_plugin_ready_label,
     ready_label,
 )
-from kmm.nodes import LOST, LabelChange, Node, Toleration, keeps_daemon_sets_off, lost, refusing_taint
+from kmm.nodes import LOST, Node, Toleration, keeps_daemon_sets_off, lost, refusing_taint
 from kmm.workloads import CANNOT_START, DaemonSet, Pod
 
 if TYPE_CHECKING:
@@ -46,6 +45,11 @@ class Workload:
     label: str
     nodes: tuple[str, ...]
     awaited: bool = True
+
+    @property
+    def key(self) -> str:
+        """`namespace/name` of the DaemonSet."""
+        return f"{self.namespace}/{self.name}"
 
 
 def loader_workload(kernel: "KernelPlan", manifest: "Manifest") -> Workload:
@@ -122,7 +126,8 @@ def settled_outcomes(
     tainted = [name for name in reporting if keeps_daemon_sets_off(nodes[name], daemon_set.tolerations)]
     if any(workload.label not in nodes[name].labels for name in tainted):
         return None
-    if not daemon_set.settled(len(reporting) - len(tainted), len(tainted)):
+    serving, silent = len(reporting) - len(tainted), len(workload.nodes) - len(reporting)
+    if not daemon_set.settled(serving, len(tainted), silent):
         return None
     ready = {name: Outcome(name, State.READY) for name in reporting if name not in tainted}
     return [ready.get(name) or _left_out(name, nodes.get(name)) for name in workload.nodes]
@@ -166,37 +171,6 @@ def block_device_plugins(found: Found) -> Found:
         ]
         for workload, outcomes_found in found.items()
     }
-
-
-def label_changes(manager: str, found: Found, nodes: Iterable[Node]) -> list[LabelChange]:
-    """Per node, what differs; of a node of which nothing can be known, its labels stay as they are."""
-    ready: dict[str, set[str]] = {}
-    kept: dict[str, set[str]] = {}
-    for workload, outcomes_found in found.items():
-        for outcome in outcomes_found:
-            if outcome.state is State.READY:
-                ready.setdefault(outcome.node, set()).add(workload.label)
-            elif outcome.state is State.LEFT_OUT:
-                kept.setdefault(outcome.node, set()).add(workload.label)
-    changes = []
-    for node in nodes:
-        owned = owned_labels(manager, node)
-        keys = ready.get(node.name, set()) | (kept.get(node.name, set()) & owned.keys())
-        wanted = dict.fromkeys(sorted(keys), "")
-        if wanted != owned:
-            changes.append(LabelChange(node.name, node.uid, wanted))
-    return changes
-
-
-def is_settled(
-    workloads: Iterable[Workload], daemon_sets: Iterable[DaemonSet], nodes: Sequence[Node], manager: str
-) -> bool:
-    """Whether everything is Ready that can be, and the labels that `manager` owns say just that."""
-    by_name = {node.name: node for node in nodes}
-    running = {(one.namespace, one.name): one for one in daemon_sets}
-    found = {one: settled_outcomes(one, running.get((one.namespace, one.name)), by_name) for one in workloads}
-    known = {workload: outcomes_found for workload, outcomes_found in found.items() if outcomes_found is not None}
-    return len(known) == len(found) and not label_changes(manager, known, nodes)
 
 
 def _outcome(
@@ -260,7 +234,7 @@ def _pod_words(pod: Pod) -> str:
 def failure_report(module: str, role: str, found: Sequence[Outcome]) -> str:
     """What is not Ready and why, node by node, for a Module that is more unready than allowed."""
     unready = [outcome for outcome in found if outcome.state in (State.FAILED, State.WAITING)]
-    what = "is not loaded" if role == ROLE_MODULE_LOADER else "has no ready device plugin"
+    what = "is not loaded as defined" if role == ROLE_MODULE_LOADER else "has no ready device plugin"
     lines = [f"{module} {what} on {len(unready)} of {len(found)} nodes:"]
     for outcome in unready[:_SHOWN]:
         first, *rest = outcome.words.splitlines()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from kmm.errors import ClusterError
 from kmm.label_ownership import shares_of_others, stack_of
 from kmm.modprobe_words import explain
+from kmm.ready_labels import label_changes, shares_of_former_waits
 from kmm.rollout import (
     Found,
     Outcome,
@@ -20,7 +21,6 @@ from kmm.rollout import (
     Workload,
     block_device_plugins,
     failure_report,
-    label_changes,
     outcomes,
     outcomes_without,
     settled_outcomes,
@@ -43,7 +43,7 @@ _PATIENCE: Final = 4.0  # seconds in which every look must find a pod stuck befo
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """`timeout` in seconds for all Modules together; `max_unready` nodes of a Module may stay without."""
+    """`timeout` in seconds without another Ready pod; `max_unready` nodes of a Module may stay without."""
 
     timeout: float
     max_unready: Callable[[int], int]
@@ -69,17 +69,21 @@ class RolloutWait:
         """Wait until every workload is Ready wherever it can be, and label the nodes accordingly.
 
         Raises ClusterError with a report by Module and node, when more nodes than allowed are not Ready in time, or
-        can't become so. Fewer are waited for just as long: nobody labels them ready after the run.
+        can't become so. Fewer are waited for just as long: nobody labels them ready after the run. Where one node
+        changes at a time, the whole takes as long as there are nodes: each that gets Ready begins the time anew.
         The DaemonSets' own counts then get some seconds to say the same: by them the next run sees that there is
         nothing to do. Meanwhile a pod may go that was Ready, and is waited for again.
         """
         begun = time.monotonic()
         until = deadline = begun + patience.timeout
+        most = 0
         while True:
             started = time.monotonic()
             found = self.look()
             self.tell(_progress(found))
-            waiting = any(_waiting(found))
+            if (ready := _count(found, State.READY)) > most:
+                most, deadline = ready, max(deadline, started + patience.timeout)
+            waiting = _count(found, State.WAITING) > 0
             until = deadline if waiting else min(until, started + _COUNTED_WITHIN)
             if time.monotonic() >= until or not (waiting or self.counting):
                 break
@@ -113,11 +117,16 @@ class RolloutWait:
                 self._go_on(workload, daemon_set, pods, nodes)
         self.counting = any(all(one.state in _DONE for one in found[workload]) for workload, _ in unsettled)
         found = dict(block_device_plugins(found))
-        self.cluster.apply_node_labels(label_changes(self.manager, found, nodes.values()), self.manager)
-        labels = {workload.label for workload in self.workloads}
-        for manager, changes in shares_of_others(stack_of(self.manager), labels, nodes.values()).items():
-            self.cluster.apply_node_labels(changes, manager)
+        self._label(found, list(nodes.values()))
         return found
+
+    def _label(self, found: Found, nodes: "Sequence[Node]") -> None:
+        """Own the labels, then take the shares of former waits and stacks off: no label leaves in between."""
+        self.cluster.apply_node_labels(label_changes(self.manager, found, nodes), self.manager)
+        labels = {workload.label for workload in self.workloads}
+        former = shares_of_former_waits(self.manager, self.workloads, nodes)
+        for manager, changes in (former | shares_of_others(stack_of(self.manager), labels, nodes)).items():
+            self.cluster.apply_node_labels(changes, manager)
 
     def tell(self, lines: Iterable[str]) -> None:
         """Show what is new; the engine shows what a provider writes to stderr while it runs."""
@@ -172,8 +181,8 @@ class RolloutWait:
         return "\n".join(f"  {line}" for line in (said, explain(said)) if line)
 
 
-def _waiting(found: Found) -> Iterable[bool]:
-    return (outcome.state is State.WAITING for outcomes_found in found.values() for outcome in outcomes_found)
+def _count(found: Found, state: State) -> int:
+    return sum(outcome.state is state for outcomes_found in found.values() for outcome in outcomes_found)
 
 
 def _progress(found: Found) -> list[str]:

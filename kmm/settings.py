@@ -57,7 +57,7 @@ class _Settings(BaseModel):
 
 
 class RolloutSettings(_Settings):
-    """How long `up` waits for the modules to be in the kernels, and how many nodes of a Module may stay without."""
+    """How long `up` waits for one more node with a loaded module, and how many nodes of a Module may stay without."""
 
     timeout: Duration = timedelta(minutes=10)
     max_unready: Annotated[str, BeforeValidator(str), AfterValidator(_checked_unready)] = "0"

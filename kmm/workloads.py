@@ -64,15 +64,18 @@ class DaemonSet(_Named):
         """The value of the kernel label; empty for a device plugin."""
         return self.labels.get(KERNEL_LABEL, "")
 
-    def settled(self, serving: int, tainted: int) -> bool:
+    def settled(self, serving: int, tainted: int, silent: int) -> bool:
         """Whether its controller has done what it can, and pods of the present template are where they shall be.
 
         `serving` nodes take its pods. Of `tainted` ones, which take none now, it counts those that have a pod from
-        before, Ready or not, as misscheduled; or as Ready as long as it has not seen the taint.
+        before, Ready or not, as misscheduled; or as Ready as long as it has not seen the taint. Nothing is known of
+        `silent` ones. What it wants on yet other nodes may be what is Ready.
         """
+        elsewhere = max(0, self.desired - serving - tainted - silent)
+        not_here = max(0, self.desired - serving - silent)
         accounted = self.ready + min(self.misscheduled, tainted)
         done = self.observed and self.updated >= self.desired
-        return done and self.ready >= serving and accounted >= serving + tainted
+        return done and self.ready >= serving + not_here and accounted >= serving + tainted + elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,11 @@ class Pod(_Named):
     exit_code: int | None = None
     last_words: str = ""
     restarts: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether its containers have ended for good; a finalizer may still keep the object."""
+        return self.phase in ("Succeeded", "Failed")
 
     @property
     def owner(self) -> str:

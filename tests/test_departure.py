@@ -63,6 +63,7 @@ def test_only_the_pod_that_found_its_module_goes_after_label_and_device_plugin(c
         "list module-loaders",
         "labels a",
         "list device-plugins",
+        "list device-plugins",
         "delete kmod-a",
         "list module-loaders",
     ]
@@ -95,13 +96,14 @@ class SharedNode:
 
     OTHER = "kmm.node.kubernetes.io/default.other.ready"
 
-    def __init__(self):
+    def __init__(self, *labels):
         self.kept = {}
+        self.labels = labels
 
     def nodes(self):
         mine = frozenset({"stack.ready", "stack.ready-1a2b"})
         owners = {LABEL: mine | {"another.ready"}, self.OTHER: frozenset({"stack.ready"})}
-        return (Node("a", "a", labels=dict.fromkeys(owners, ""), label_owners=owners),)
+        return (Node("a", "a", labels=dict.fromkeys(self.labels or owners, ""), label_owners=owners),)
 
     def apply_node_labels(self, changes, manager):
         self.kept[manager] = [dict(change.labels) for change in changes]
@@ -122,7 +124,13 @@ def test_a_device_plugin_is_not_waited_for_where_its_own_module_stays(monkeypatc
     plugins = ["default/plugin", "default/other-plugin"]
     await_device_plugins(SharedNode(), plugins, {"a": [LABEL], "b": [SharedNode.OTHER]})
     with pytest.raises(ClusterError, match="default/other-a on a"):
-        await_device_plugins(SharedNode(), plugins, {"a": [SharedNode.OTHER]})
+        await_device_plugins(SharedNode(LABEL), plugins, {"a": [SharedNode.OTHER]})
+
+
+def test_a_label_that_somebody_else_put_on_is_not_waited_for_but_named_with_the_way_out():
+    """The device plugin goes by it, and would never leave."""
+    with pytest.raises(ClusterError, match=rf"on a, so .* Nothing was unloaded.*label nodes NODE {SharedNode.OTHER}-"):
+        await_device_plugins(SharedNode(), ["default/other-plugin"], {"a": [SharedNode.OTHER]})
 
 
 @pytest.mark.parametrize("owners", [{"stack.kernel.0"}, {"stack.kernel.0", "another.kernel.0"}])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kmm.manifests import module_manifests
 from kmm.names import KERNEL_LABEL, ROLE_DEVICE_PLUGIN, ROLE_MODULE_LOADER
 from kmm.plan import Images, make_plan
+from kmm.ready_labels import is_settled, label_changes, shares_of_former_waits
 from kmm.rollout import (
     Outcome,
     State,
@@ -18,8 +19,6 @@ from kmm.rollout import (
     block_device_plugins,
     device_plugin_workload,
     failure_report,
-    is_settled,
-    label_changes,
     loader_workload,
     lost,
     outcomes,
@@ -28,6 +27,7 @@ from kmm.rollout import (
 from kmm.workloads import DaemonSet, Pod
 
 MANAGER = "kmm-1.ready"
+FORMER = "kmm-1.ready-1a2b"
 LABEL = "kmm.node.kubernetes.io/default.kmod.ready"
 LOADER = Workload("default/kmod", "default", "kmod-1", ROLE_MODULE_LOADER, "hash", LABEL, ("a", "b"))
 RUNNING = DaemonSet("default", "kmod-1", template_hash="hash", template="3", desired=2, updated=2, ready=2)
@@ -38,6 +38,10 @@ LOST = node("a", taints=["node.kubernetes.io/unreachable:NoExecute"])
 
 def labelled(name, *keys, manager=MANAGER):
     return replace(node(name, labels=dict.fromkeys(keys, "")), label_owners={key: frozenset({manager}) for key in keys})
+
+
+def shared(name, *managers):
+    return replace(node(name, labels={LABEL: ""}), label_owners={LABEL: frozenset(managers)})
 
 
 def outcome_of(pod, on=NODES["a"], daemon_set=RUNNING):
@@ -79,11 +83,15 @@ class TestSettled:
             replace(RUNNING, updated=1),
             replace(RUNNING, ready=1),
             replace(RUNNING, desired=0, updated=0, ready=0),
+            replace(RUNNING, desired=3, updated=3),
         ],
-        ids=["absent", "older template", "not observed", "being updated", "not ready", "nothing scheduled yet"],
+        ids=["absent", "older template", "not observed", "being updated", "not ready", "nothing yet", "one elsewhere"],
     )
     def test_otherwise_pods_must_be_looked_at(self, daemon_set):
         assert settled_outcomes(LOADER, daemon_set, NODES) is None
+
+    def test_pods_on_other_nodes_do_not_matter_when_they_are_ready_too(self):
+        assert settled_outcomes(LOADER, replace(RUNNING, desired=3, updated=3, ready=3), NODES)
 
     def test_a_lost_node_is_not_waited_for(self):
         nodes = NODES | {"a": LOST}
@@ -103,8 +111,16 @@ class TestSettled:
             ({LABEL: ""}, {"desired": 1, "updated": 1, "ready": 1}, False),
             ({}, {"desired": 1, "updated": 1, "ready": 1, "misscheduled": 1}, False),
             ({LABEL: ""}, {"desired": 1, "updated": 1, "ready": 0, "misscheduled": 2}, False),
+            ({LABEL: ""}, {"desired": 2, "updated": 2, "ready": 1, "misscheduled": 1}, False),
         ],
-        ids=["its pod is there", "the taint is not seen yet", "its pod is gone", "it was not Ready", "another is not"],
+        ids=[
+            "its pod is there",
+            "the taint is not seen yet",
+            "its pod is gone",
+            "it was not Ready",
+            "another is not",
+            "one is elsewhere",
+        ],
     )
     def test_a_pod_that_was_ready_before_a_taint_came_is_taken_for_ready_while_it_is_there(
         self, label, counts, settled
@@ -117,6 +133,12 @@ class TestSettled:
         bare = [node("a"), labelled("b", LABEL)]
         assert not is_settled([LOADER], [RUNNING], bare, MANAGER)
         assert is_settled([LOADER], [RUNNING], [labelled("a", LABEL), labelled("b", LABEL)], MANAGER)
+
+    def test_labels_of_former_waits_are_to_be_taken_over(self):
+        nodes = [labelled("a", LABEL), shared("b", MANAGER, FORMER)]
+        assert not is_settled([LOADER], [RUNNING], nodes, MANAGER)
+        at_work = replace(LOADER, awaited=False)
+        assert is_settled([at_work], [RUNNING], nodes, MANAGER)
 
     def test_one_workload_that_has_not_settled_is_enough(self):
         nodes = [labelled("a", LABEL), labelled("b", LABEL)]
@@ -264,6 +286,25 @@ class TestLabels:
     def test_labels_of_other_managers_are_left_alone(self):
         assert label_changes(MANAGER, {}, [labelled("a", LABEL, manager="other")]) == []
 
+    def test_what_a_former_wait_labelled_is_taken_over_where_nothing_can_be_known(self):
+        found = {LOADER: [Outcome("a", State.LEFT_OUT)]}
+        (change,) = label_changes(MANAGER, found, [shared("a", FORMER)])
+        assert change.labels == {LABEL: ""}
+        assert label_changes(MANAGER, found, [shared("a", "kmm-2.ready-1a2b")]) == []
+        at_work = {replace(LOADER, awaited=False): [Outcome("a", State.LEFT_OUT)]}
+        assert label_changes(MANAGER, at_work, [shared("a", FORMER)]) == []
+
+    @pytest.mark.parametrize(
+        ("awaited", "before", "given_up"),
+        [(True, [MANAGER, FORMER], [FORMER]), (True, ["kmm-2.ready-1a2b"], []), (False, [FORMER], [])],
+        ids=["left behind", "another stack's", "at work"],
+    )
+    def test_former_waits_give_up_what_nobody_else_would_take_off(self, awaited, before, given_up):
+        workload = replace(LOADER, awaited=awaited)
+        changes = shares_of_former_waits(MANAGER, [workload], [shared("a", *before)])
+        labels = {manager: [one.labels for one in found] for manager, found in changes.items()}
+        assert labels == {manager: [{}] for manager in given_up}
+
     def test_all_modules_of_a_node_go_in_one_change(self):
         other = replace(LOADER, label="kmm.node.kubernetes.io/default.other.ready")
         found = {LOADER: [Outcome("a", State.READY)], other: [Outcome("a", State.READY)]}
@@ -307,7 +348,7 @@ class TestReport:
             Outcome("c", State.LEFT_OUT),
         ]
         assert failure_report("default/kmod", ROLE_MODULE_LOADER, found).splitlines() == [
-            "default/kmod is not loaded on 1 of 3 nodes:",
+            "default/kmod is not loaded as defined on 1 of 3 nodes:",
             "  b: pod x: why",
             "      meaning",
         ]

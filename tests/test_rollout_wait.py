@@ -86,6 +86,62 @@ def test_a_count_that_never_agrees_holds_nobody_up(monkeypatch):
     assert wait(LaggingCluster(1_000_000)) > 1
 
 
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += max(seconds, 1)
+
+
+class SlowCluster(LaggingCluster):
+    """One node after the other gets a Ready pod, up to `in_the_end` of `NODES`; a minute each."""
+
+    NODES = ("a", "b", "c")
+
+    def __init__(self, clock, in_the_end):
+        super().__init__(1)
+        self._clock, self._in_the_end = clock, in_the_end
+
+    def _ready(self):
+        return self.NODES[: min(self._in_the_end, int(self._clock.now // 60))]
+
+    def nodes(self):
+        return [node(name) for name in self.NODES]
+
+    def daemon_sets(self):
+        counts = {"desired": len(self.NODES), "updated": len(self.NODES), "ready": len(self._ready())}
+        return [replace(COUNTED, **counts)]
+
+    def pods(self, *_roles, modules=()):
+        return [Pod("default", name, name, "kmod", template="3", ready=True) for name in self._ready()]
+
+    def apply_node_labels(self, changes, manager):
+        pass
+
+    def last_warning(self, namespace, name):
+        return ""
+
+
+@pytest.mark.parametrize("in_the_end", [3, 2])
+def test_the_time_begins_anew_with_each_node_that_gets_ready(monkeypatch, in_the_end):
+    clock = Clock()
+    monkeypatch.setattr(rollout_wait, "time", clock)
+    everywhere = replace(LOADER, nodes=SlowCluster.NODES)
+    waiting = RolloutWait(SlowCluster(clock, in_the_end), "stack.ready", [everywhere])
+    if in_the_end == 3:
+        waiting.run(Patience(90, allowed_unready("0")))
+        assert clock.now >= 180
+    else:
+        with pytest.raises(ClusterError, match="on 1 of 3 nodes"):
+            waiting.run(Patience(90, allowed_unready("0")))
+        assert 210 <= clock.now < 215
+
+
 class StuckCluster(LaggingCluster):
     """The pod's image cannot be pulled at the looks `stuck_at`; then it is Ready."""
 

@@ -59,7 +59,7 @@ _OF_JOBS: Final = {
 }
 _INNER: Final = {
     "rollout": {
-        "timeout": "How long `up` waits for the modules to be in the kernels",
+        "timeout": "How long `up` waits for the next node with a loaded module: each begins the time anew",
         "maxUnready": "How many nodes of a Module may stay without, as a number or per cent, before `up` fails",
         "wait": "Whether `up` waits at all",
     },

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pulumi.dynamic import ConfigureRequest, CreateResult, ResourceProvider
 
 from kmm.cluster import connect, require_identity
-from kmm.label_ownership import owned_labels
-from kmm.nodes import LabelChange
+from kmm.label_ownership import given_up, is_part_of
 
 if TYPE_CHECKING:
     from kmm.cluster.client import Cluster
@@ -45,6 +44,9 @@ class ClusterProvider(ResourceProvider):
 
 
 def give_up_labels(cluster: "Cluster", manager: str) -> None:
-    """Give up every label that this field manager owns, also where a state does not know of it."""
-    owned = [node for node in cluster.nodes() if owned_labels(manager, node)]
-    cluster.apply_node_labels([LabelChange(node.name, node.uid, {}) for node in owned], manager)
+    """Give up every label that this field manager or a part of it owns, also where a state does not know of it."""
+    nodes = cluster.nodes()
+    everything = {node.name: list(node.label_owners) for node in nodes}
+    owned = given_up(everything, nodes, lambda one: one == manager or is_part_of(one, manager))
+    for owner, changes in owned.items():
+        cluster.apply_node_labels(changes, owner)

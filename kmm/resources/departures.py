@@ -12,7 +12,13 @@ from typing import Any, TypedDict
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
-from kmm.departure import await_device_plugins, release_labels, remove_daemon_sets, take_kernel_labels_off
+from kmm.departure import (
+    await_departing,
+    await_device_plugins,
+    release_labels,
+    remove_daemon_sets,
+    take_kernel_labels_off,
+)
 from kmm.final_words import final_words
 from kmm.resources.cluster_provider import ClusterProvider, give_up_labels
 
@@ -57,9 +63,12 @@ class DeparturesProvider(ClusterProvider):
         if not leaving:
             return {"report": "", "heard": ""}
         cluster = self.connect(props)
-        with final_words(cluster, [*leaving["daemon_sets"], *leaving["ending"]]) as words:
+        departing = leaving["departing"]
+        with final_words(cluster, [*leaving["daemon_sets"], *leaving["ending"], *departing.values()]) as words:
+            await_departing(cluster, departing, words)
             release_labels(cluster, props["manager"], leaving["release"])
-            await_device_plugins(cluster, leaving["plugins"], leaving["release"])
+            stays = [one for one in leaving["plugins"] if one not in leaving["daemon_sets"]]
+            await_device_plugins(cluster, stays, leaving["release"])
             remove_daemon_sets(cluster, leaving["daemon_sets"], words)
             take_kernel_labels_off(cluster, props["label_owner"], leaving["losing"], leaving["ending"], words)
         return {"report": words.report(), "heard": words.heard}
@@ -79,4 +88,5 @@ class Departures(Resource, module="kmm", name="Departures"):
 
     def __init__(self, name: str, args: DeparturesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(DeparturesProvider(), name, {**args, "report": None, "heard": None}, opts)
-        self.listen_from: pulumi.Input[str] = self.heard if args["leaving"].get("reloads") else ""
+        self.reloads: list[str] = args["leaving"].get("reloads", [])
+        self.listen_from: pulumi.Input[str] = self.heard if self.reloads else ""

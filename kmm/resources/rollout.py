@@ -5,6 +5,7 @@ loader gets a Rollout of its own in that run, and joins the others in the next.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any, TypedDict
 
 import pulumi
@@ -25,6 +26,7 @@ class RolloutArgs(TypedDict):
     shall be. `timeout` in seconds (0: look once), `max_unready` a number of nodes or a text such as `10%`.
     `unload_report`: what `Departures` could not unload; it fails the run in the end. `listen_from`: the resource
     version from which pods that went count too; empty when no loader changes in place.
+    `reloads`: the loaders (`namespace/name`) that this very run changes in place.
     `leads_destruction`: it goes only with the whole stack, and first.
     """
 
@@ -36,6 +38,7 @@ class RolloutArgs(TypedDict):
     max_unready: str
     unload_report: pulumi.Input[str]
     listen_from: pulumi.Input[str]
+    reloads: list[str]
     leads_destruction: bool
 
 
@@ -55,7 +58,7 @@ class RolloutProvider(ClusterProvider):
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         """Wait and label. The state is that of the last run which ended well."""
         self._wait(news, _changed(olds, news))
-        return UpdateResult(dict(news))
+        return UpdateResult(news | {"workloads": _seen(olds, news)})
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:
         """Take all labels off. When the whole stack goes, so do its pods now, while somebody hears their last words."""
@@ -77,8 +80,9 @@ class RolloutProvider(ClusterProvider):
         with final_words(cluster, _daemon_sets(props), since) as words:
             if changed == [] and not since:
                 words.expect(())  # those of earlier runs that still end are heard before their successors are Ready
-            if changed and not since:  # they changed in an earlier run, which failed
-                reload_stale(cluster, props["manager"], changed)
+            failed = [one for one in changed or () if one.key not in props["reloads"]]
+            if failed:  # they changed in an earlier run, which may not have ended well
+                reload_stale(cluster, props["manager"], failed)
             RolloutWait(cluster, props["manager"], _workloads(props)).run(patience)
         if reports := [report for report in (props["unload_report"], words.report()) if report]:
             raise ClusterError("\n".join(reports))
@@ -90,12 +94,34 @@ def _workloads(props: dict[str, Any]) -> list[Workload]:
 
 def _changed(olds: dict[str, Any], news: dict[str, Any]) -> list[Workload]:
     """Workloads that have another pod template than before; new ones are none of them."""
-    former = {(one.namespace, one.name): one.template_hash for one in _workloads(olds)}
-    return [one for one in _workloads(news) if former.get((one.namespace, one.name)) not in (None, one.template_hash)]
+    former = _template_hashes(olds)
+    return [one for one in _workloads(news) if one.awaited and former.get(one.key) not in (None, one.template_hash)]
+
+
+def _seen(olds: dict[str, Any], news: dict[str, Any]) -> list[dict[str, Any]]:
+    """The workloads as this wait has seen them: of one that another wait is for, the former pod template.
+
+    That other wait may fail, and leaves no state then.
+    """
+    former = _template_hashes(olds)
+    seen = (
+        one if one.awaited else replace(one, template_hash=former.get(one.key, one.template_hash))
+        for one in _workloads(news)
+    )
+    return [workload_fields(one) for one in seen]
+
+
+def _template_hashes(props: dict[str, Any]) -> dict[str, str]:
+    return {one.key: one.template_hash for one in _workloads(props)}
+
+
+def workload_fields(workload: Workload) -> dict[str, Any]:
+    """A workload as a plain value."""
+    return asdict(workload) | {"nodes": list(workload.nodes)}
 
 
 def _daemon_sets(props: dict[str, Any]) -> list[str]:
-    return [f"{one['namespace']}/{one['name']}" for one in props["workloads"]]
+    return [one.key for one in _workloads(props)]
 
 
 class Rollout(Resource, module="kmm", name="Rollout"):

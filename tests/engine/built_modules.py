@@ -6,7 +6,8 @@ from typing import Any
 
 import requests
 
-from tests.engine.deployment import KERNEL, Deployment, Kubelet, Object, eventually
+from tests.engine.deployment import KERNEL, Deployment, Object, eventually
+from tests.engine.kubelet import Kubelet
 from tools.images import Pusher
 from tools.registry import Registry
 

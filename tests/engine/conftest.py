@@ -1,12 +1,17 @@
 """Fixture `pulumi`: the real program on the real engine, with a stack of the test's own; `deployment` adds Modules."""
 
 import shutil
+import ssl
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import trustme
+from registries import Reply, ScriptedRegistry
 
 from tests.engine.built_modules import BuiltModules
-from tests.engine.deployment import Deployment, Kubelet
+from tests.engine.deployment import Deployment
+from tests.engine.kubelet import Kubelet
 from tests.engine.warm_stack import WarmStack
 from tools.registry import Registry
 from tools.stack import Stack
@@ -58,3 +63,22 @@ def registry(tools, tmp_path):
 def built(deployment, kubelet, registry) -> BuiltModules:
     """Modules whose images are made by Jobs and come from `registry`."""
     return BuiltModules(deployment, kubelet, registry)
+
+
+@pytest.fixture
+def log_server(deployment):
+    """Makes a pod's log one that the API server can fetch, as from a kubelet."""
+    with ExitStack() as servers:
+
+        def serve(pod, log):
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+            server = servers.enter_context(ScriptedRegistry(lambda _: Reply(body=log.encode()), tls))
+            port = int(server.host.partition(":")[2])
+            address = {"type": "InternalIP", "address": "127.0.0.1"}
+            status = {"addresses": [address], "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}
+            path = f"/api/v1/nodes/{pod['spec']['nodeName']}/status"
+            merge = {"Content-Type": "application/merge-patch+json"}
+            deployment.api.request("PATCH", path, {"status": status}, merge)
+
+        yield serve

@@ -4,14 +4,10 @@ when its image is there, or whose failure is not explained.
 
 import json
 import shutil
-import ssl
-from contextlib import ExitStack
 
 import pytest
-import trustme
 import yaml
 from commands import kmm
-from registries import Reply, ScriptedRegistry
 
 from kmm.names import JOB_TYPE_LABEL
 from tests.engine.accounts import Account
@@ -29,25 +25,6 @@ from tests.engine.deployment import (
     running,
 )
 from tools.stack import kill
-
-
-@pytest.fixture
-def log_server(deployment, tmp_path):
-    """Makes a pod's log one that the API server can fetch, as from a kubelet."""
-    with ExitStack() as servers:
-
-        def serve(pod, log):
-            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
-            server = servers.enter_context(ScriptedRegistry(lambda _: Reply(body=log.encode()), tls))
-            port = int(server.host.partition(":")[2])
-            address = {"type": "InternalIP", "address": "127.0.0.1"}
-            status = {"addresses": [address], "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}
-            path = f"/api/v1/nodes/{pod['spec']['nodeName']}/status"
-            merge = {"Content-Type": "application/merge-patch+json"}
-            deployment.api.request("PATCH", path, {"status": status}, merge)
-
-        yield serve
 
 
 @pytest.fixture

@@ -13,15 +13,6 @@ def ending(deployment):
     return next((pod for pod in deployment.pods() if "deletionTimestamp" in pod["metadata"]), None)
 
 
-def say(deployment, pod, words):
-    """Report the pod's container as ended, with these words."""
-    ended = {"terminated": {"exitCode": 143, "reason": "Error", "message": words}}
-    container = {"name": "module-loader", "image": "", "imageID": "", "ready": False, "restartCount": 0, "state": ended}
-    path = f"/api/v1/namespaces/{deployment.namespace}/pods/{pod['metadata']['name']}/status"
-    headers = {"Content-Type": "application/merge-patch+json"}
-    deployment.api.request("PATCH", path, {"status": {"containerStatuses": [container]}}, headers)
-
-
 def test_a_changed_loader_whose_module_could_not_be_unloaded_fails_the_run_once(deployment, kubelet):
     deployment.write()
     (node,) = kubelet.add_nodes()
@@ -34,7 +25,7 @@ def test_a_changed_loader_whose_module_could_not_be_unloaded_fails_the_run_once(
     deployment.write(modprobe={"parameters": ["debug=1"]})
     with running(deployment.stack, *UP) as up:
         old = eventually(lambda: ending(deployment))
-        say(deployment, old, IN_USE)
+        kubelet.say_at_the_end(old, IN_USE)
         kubelet.end(old)
         name = old["metadata"]["name"]
         kubelet.run(eventually(lambda: [pod for pod in deployment.pods() if pod["metadata"]["name"] != name])[0])

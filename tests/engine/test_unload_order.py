@@ -8,7 +8,8 @@ import time
 import pytest
 
 from kmm.names import ROLE_DEVICE_PLUGIN
-from tests.engine.deployment import DESTROY, KERNEL, NEXT_KERNEL, UP, eventually, finish, running
+from tests.engine.deployment import DESTROY, KERNEL, NEXT_KERNEL, UP, eventually, finish, read_until, running
+from tools.stack import kill
 
 
 @pytest.fixture
@@ -83,6 +84,28 @@ def test_a_renamed_module_is_unloaded_before_it_is_loaded_under_its_new_name(dep
         kubelet.run(eventually(lambda: [pod for pod in deployment.pods() if pod["metadata"]["uid"] != uid(old)])[0])
         finish(up)
     assert deployment.labels(node).keys() == {"kernel-version.full", deployment.ready_label("new")}
+
+
+def test_a_renamed_module_is_waited_for_too_where_the_run_that_ended_its_pod_was_killed(deployment, kubelet):
+    deployment.write("old")
+    (node,) = kubelet.add_nodes()
+    with running(deployment.stack, *UP) as up:
+        kubelet.run(eventually(deployment.pods)[0])
+        finish(up)
+    deployment.remove("old")
+    deployment.write("new")
+    with running(deployment.stack, *UP) as up:
+        old = eventually(lambda: ending(deployment.pods()))
+        kill(up)
+    deployment.stack.cancel().expect()
+    with running(deployment.stack, *UP) as up:
+        read_until(up, "waiting for 1 loader pods that were told to end before")
+        assert stays_so(lambda: len(deployment.pods()) == 1), "loaded anew beside the pod that is to unload"
+        kubelet.say_at_the_end(old, "unload failed: modprobe: FATAL: Module old is in use.")
+        kubelet.end(old)
+        kubelet.run(eventually(lambda: [pod for pod in deployment.pods() if pod["metadata"]["uid"] != uid(old)])[0])
+        assert f"{node}: {old['metadata']['namespace']}/{old['metadata']['name']}: unload failed" in finish(up, 1)
+    assert deployment.ready_label("new") in deployment.labels(node)
 
 
 def uid(one):

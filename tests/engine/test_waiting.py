@@ -29,10 +29,10 @@ def test_pods_that_cannot_get_ready_are_named_with_their_last_words_and_what_the
             else:
                 kubelet.wait_with(pod, "ImagePullBackOff", "Back-off pulling image registry.example/unpullable")
         output = finish(up, 1)
-    assert f"{deployment.namespace}/kmod is not loaded on 1 of 2 nodes:" in output
+    assert f"{deployment.namespace}/kmod is not loaded as defined on 1 of 2 nodes:" in output
     assert REFUSED in output
     assert "another kernel" in output
-    assert f"{deployment.namespace}/unpullable is not loaded on 1 of 2 nodes:" in output
+    assert f"{deployment.namespace}/unpullable is not loaded as defined on 1 of 2 nodes:" in output
     assert "Back-off pulling image registry.example/unpullable" in output
     assert output.count(f"{node}: pod ") >= 2
     assert "Traceback" not in output
@@ -45,22 +45,24 @@ def test_waiting_ends_at_the_timeout_and_the_next_up_goes_on(deployment, kubelet
     deployment.stack.config["kmm:rollout"] = {"timeout": "3s"}
     (node,) = kubelet.add_nodes()
     output = deployment.stack.up().expect(1).output
-    assert f"{deployment.namespace}/kmod is not loaded on 1 of 1 nodes:" in output
+    assert f"{deployment.namespace}/kmod is not loaded as defined on 1 of 1 nodes:" in output
     assert node in output
-    kubelet.run(deployment.pods()[0])
+    kubelet.run(eventually(deployment.pods)[0])
     deployment.stack.up().expect()
     assert deployment.ready_label() in deployment.labels(node)
     deployment.stack.preview("--expect-no-changes").expect()
     kubelet.run(deployment.pods()[0], ready=False)
-    assert f"{deployment.namespace}/kmod is not loaded on 1 of 1 nodes:" in deployment.stack.up().expect(1).output
+    output = deployment.stack.up().expect(1).output
+    assert f"{deployment.namespace}/kmod is not loaded as defined on 1 of 1 nodes:" in output
     assert deployment.ready_label() not in deployment.labels(node)
 
 
 def test_as_many_nodes_as_allowed_may_stay_unready(deployment, kubelet):
     deployment.write()
+    (fine,) = deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
     deployment.stack.config["kmm:rollout"] = {"timeout": "3s", "maxUnready": "50%"}
     (dead,) = kubelet.add_nodes()
-    (fine,) = deployment.nodes.add(KERNEL)
     deployment.stack.up().expect()
     assert deployment.ready_label() in deployment.labels(fine)
     assert deployment.ready_label() not in deployment.labels(dead)
