@@ -40,7 +40,7 @@ from kmm.resources.departures import Departures
 from kmm.resources.job_hooks import job_hooks
 from kmm.resources.kernel_module import KernelModule, KubernetesObject, Surroundings
 from kmm.resources.node_labels import NodeLabels, node_labels_args
-from kmm.resources.rollout import Rollout, workload_fields
+from kmm.resources.rollout import Rollout, plain_workloads
 from kmm.settings import Settings, read_settings, setting_warnings
 
 _UNDER_ITS_NAME = (
@@ -220,12 +220,14 @@ class _Declaration:
         The others wait for loaders that change, if they are there, in this very run.
         """
         observed, rollout = self._observed, self._settings.rollout
+        workloads, nodes = plain_workloads(wait.workloads)
         Rollout(
             wait.name,
             {
                 "cluster": observed.identity,
                 "manager": wait.manager,
-                "workloads": [workload_fields(workload) for workload in wait.workloads],
+                "workloads": workloads,
+                "nodes": nodes,
                 "settled": is_settled(wait.workloads, observed.daemon_sets, observed.nodes, wait.manager),
                 "timeout": rollout.timeout.total_seconds() if rollout.wait else 0,
                 "max_unready": rollout.max_unready if rollout.wait else "100%",

@@ -1,7 +1,6 @@
 """Guards against a module that could not be unloaded while nobody is told, because its pod's last words came late."""
 
 import time
-from dataclasses import asdict
 from threading import Event
 
 import pytest
@@ -12,7 +11,7 @@ from kmm.errors import ClusterError
 from kmm.final_words import final_words
 from kmm.modprobe_words import UNLOAD_FAILED
 from kmm.names import MODULE_NAME_LABEL, ROLE_LABEL, ROLE_MODULE_LOADER
-from kmm.resources.rollout import RolloutProvider
+from kmm.resources.rollout import RolloutProvider, plain_workloads
 from kmm.workload_list import PodEvent
 from kmm.workloads import DaemonSet, Pod
 from tests.test_rollout_wait import LOADER, LaggingCluster
@@ -78,8 +77,8 @@ def test_a_pod_that_ends_for_the_change_of_a_former_run_is_heard(monkeypatch):
     monkeypatch.setattr(rollout_wait, "_SHORT_PAUSE", 0.05)
     cluster, provider = Rolling(counts_at=20), RolloutProvider()
     monkeypatch.setattr(provider, "connect", lambda _: cluster)
-    workload = asdict(LOADER) | {"nodes": list(LOADER.nodes)}
-    props = {"manager": "stack.ready", "workloads": [workload], "timeout": 600, "max_unready": "0"}
-    props |= {"unload_report": "", "listen_from": ""}
+    workloads, nodes = plain_workloads([LOADER])
+    props = {"manager": "stack.ready", "workloads": workloads, "nodes": nodes, "timeout": 600, "max_unready": "0"}
+    props |= {"unload_report": "", "listen_from": "", "reloads": []}
     with pytest.raises(ClusterError, match="a: default/kmod-a: "):
         provider.update("stack.ready", props, props)

@@ -4,7 +4,7 @@ It depends on no loader whose image is still to be built: one slow build would h
 loader gets a Rollout of its own in that run, and joins the others in the next.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, TypedDict
 
@@ -22,8 +22,9 @@ from kmm.rollout_wait import Patience, RolloutWait
 class RolloutArgs(TypedDict):
     """Plain values. `cluster` is its UID, `manager` the field manager of the ready labels.
 
-    `workloads`: the fields of `kmm.rollout.Workload`. `settled`: whether they and their labels were seen to be as they
-    shall be. `timeout` in seconds (0: look once), `max_unready` a number of nodes or a text such as `10%`.
+    `workloads`: the fields of `kmm.rollout.Workload`, but for its nodes the number of a list in `nodes`: a state that
+    held each node once for each Module would grow large. `settled`: whether they and their labels were seen to be as
+    they shall be. `timeout` in seconds (0: look once), `max_unready` a number of nodes or a text such as `10%`.
     `unload_report`: what `Departures` could not unload; it fails the run in the end. `listen_from`: the resource
     version from which pods that went count too; empty when no loader changes in place.
     `reloads`: the loaders (`namespace/name`) that this very run changes in place.
@@ -33,6 +34,7 @@ class RolloutArgs(TypedDict):
     cluster: str
     manager: str
     workloads: list[dict[str, Any]]
+    nodes: list[list[str]]
     settled: bool
     timeout: float
     max_unready: str
@@ -47,8 +49,8 @@ class RolloutProvider(ClusterProvider):
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         """Work to do when other pods are wanted, or not all is as it shall be; patience alone is none."""
-        changes = not news["settled"] or news["unload_report"] or news["workloads"] != olds["workloads"]
-        return DiffResult(changes=bool(changes))
+        wanted = any(news[key] != olds.get(key) for key in ("workloads", "nodes"))
+        return DiffResult(changes=bool(wanted or not news["settled"] or news["unload_report"]))
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Wait and label."""
@@ -88,8 +90,18 @@ class RolloutProvider(ClusterProvider):
             raise ClusterError("\n".join(reports))
 
 
+def plain_workloads(workloads: Iterable[Workload]) -> tuple[list[dict[str, Any]], list[list[str]]]:
+    """`workloads` and `nodes` of `RolloutArgs`."""
+    numbers: dict[tuple[str, ...], int] = {}
+    fields = [
+        asdict(replace(one, nodes=())) | {"nodes": numbers.setdefault(one.nodes, len(numbers))} for one in workloads
+    ]
+    return fields, [list(nodes) for nodes in numbers]
+
+
 def _workloads(props: dict[str, Any]) -> list[Workload]:
-    return [Workload(**fields | {"nodes": tuple(fields["nodes"])}) for fields in props["workloads"]]
+    nodes = [tuple(names) for names in props["nodes"]]
+    return [Workload(**fields | {"nodes": nodes[int(fields["nodes"])]}) for fields in props["workloads"]]
 
 
 def _changed(olds: dict[str, Any], news: dict[str, Any]) -> list[Workload]:
@@ -104,24 +116,23 @@ def _seen(olds: dict[str, Any], news: dict[str, Any]) -> list[dict[str, Any]]:
     That other wait may fail, and leaves no state then.
     """
     former = _template_hashes(olds)
-    seen = (
-        one if one.awaited else replace(one, template_hash=former.get(one.key, one.template_hash))
-        for one in _workloads(news)
-    )
-    return [workload_fields(one) for one in seen]
+    return [
+        one if one["awaited"] else one | {"template_hash": former.get(_key(one), one["template_hash"])}
+        for one in news["workloads"]
+    ]
 
 
 def _template_hashes(props: dict[str, Any]) -> dict[str, str]:
-    return {one.key: one.template_hash for one in _workloads(props)}
-
-
-def workload_fields(workload: Workload) -> dict[str, Any]:
-    """A workload as a plain value."""
-    return asdict(workload) | {"nodes": list(workload.nodes)}
+    return {_key(one): one["template_hash"] for one in props["workloads"]}
 
 
 def _daemon_sets(props: dict[str, Any]) -> list[str]:
-    return [one.key for one in _workloads(props)]
+    return [_key(one) for one in props["workloads"]]
+
+
+def _key(fields: dict[str, Any]) -> str:
+    """`namespace/name`."""
+    return f"{fields['namespace']}/{fields['name']}"
 
 
 class Rollout(Resource, module="kmm", name="Rollout"):
