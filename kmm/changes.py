@@ -79,6 +79,16 @@ class Change:
         return f"{self.module} {done} for kernel {self.kernel} on nodes {', '.join(self.nodes[:_SHOWN])}{more}"
 
 
+def coming_modules(changes: Iterable[Change]) -> dict[str, set[str]]:
+    """Node name to the Modules (`namespace/name`) that get a loader there which they have not."""
+    coming: dict[str, set[str]] = {}
+    for change in changes:
+        if change.kind is Kind.LOAD:
+            for node in change.nodes:
+                coming.setdefault(node, set()).add(change.module)
+    return coming
+
+
 def losing_nodes(before: Iterable[Node], after: Iterable[Node]) -> frozenset[str]:
     """Names of the nodes whose kernel label goes or changes."""
     return frozenset(

@@ -46,12 +46,13 @@ def main_wait(modules: Iterable[ModuleManifests], kept: Iterable[Workload], owne
     """
     workloads = list(kept)
     for module in modules:
+        partial = any(one.kernel.gated for one in module.kernels)
         for gated in (False, True):
             found = [one for one in module.kernels if one.kernel.gated is gated]
             kernels = [one.kernel for one in found]
             workloads += (replace(loader_workload(one.kernel, one.loader), awaited=not gated) for one in found)
             workloads += (
-                replace(device_plugin_workload(kernels, plugin), awaited=not gated)
+                replace(device_plugin_workload(kernels, plugin), awaited=not gated, partial=partial)
                 for plugin in module.device_plugins
                 if found or not gated
             )

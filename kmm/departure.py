@@ -50,25 +50,31 @@ def await_device_plugins(cluster: "Cluster", plugins: Iterable[str], release: La
 def _refuse_labels_of_others(cluster: "Cluster", leaving: Sequence[Pod]) -> None:
     """Raise ClusterError where the ready label is still on that these device plugins go by: they would never leave."""
     labels = {node.name: node.labels for node in cluster.nodes()} if leaving else {}
-    found = {
-        pod.node: label
-        for pod in leaving
-        if not pod.deleting and (label := ready_label(*pod.module.split("/"))) in labels.get(pod.node, ())
-    }
+    found: dict[str, list[str]] = {}
+    for pod in leaving:
+        label = ready_label(*pod.module.split("/"))
+        if label in labels.get(pod.node, ()):
+            found.setdefault(label, []).append(pod.node)
     if found:
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        label = next(iter(found.values()))
-        raise ClusterError(
-            f"somebody else than `pulumi up` put the label {label} on {', '.join(list(found)[:_SHOWN])}{more}, so the"
-            f" device plugin stays there. Nothing was unloaded. Take it off: kubectl label nodes NODE {label}-"
-        )
+        lines = [
+            "device plugins stay on nodes whose ready label somebody else than this stack has put on, too."
+            " No module was unloaded. Take these labels off, then run `pulumi up` again:",
+            *(f"  kubectl label nodes {' '.join(nodes)} {label}-" for label, nodes in sorted(found.items())),
+        ]
+        raise ClusterError("\n".join(lines))
 
 
 def await_departing(cluster: "Cluster", pods: Collection[str], words: FinalWords) -> None:
     """Wait until these pods (`namespace/name`) have ended, which an earlier run told to: they unload their modules."""
+
+    def leaving(pod: Pod) -> bool:
+        if pod.key in pods and pod.ended:
+            words.hear(pod)  # for a while, or for a finalizer, the object stays
+        return pod.key in pods and not pod.ended
+
     if pods:
         say(f"waiting for {len(pods)} loader pods that were told to end before")
-        words.expect(_await_no_pods(cluster, ROLE_MODULE_LOADER, lambda pod: pod.key in pods and not pod.ended))
+        words.expect(_await_no_pods(cluster, ROLE_MODULE_LOADER, leaving))
 
 
 def remove_daemon_sets(cluster: "Cluster", names: Iterable[str], words: FinalWords) -> None:
@@ -121,10 +127,10 @@ def reload_stale(cluster: "Cluster", manager: str, loaders: Iterable[Workload]) 
     and afterwards only the log of the pod tells. `manager` is that of the ready labels. A container that started again
     finds the module that it loaded itself: its pod stays.
     """
-    by_name = {one.key: one for one in loaders}
+    by_name = {one.key: one for one in loaders if one.role == ROLE_MODULE_LOADER}
     live = cluster.daemon_sets() if by_name else ()
     unloading = by_name.keys() & {one.key for one in live if one.unloads}
-    pods = cluster.pods(ROLE_MODULE_LOADER) if unloading else ()
+    pods = cluster.pods(ROLE_MODULE_LOADER, modules={by_name[key].module for key in unloading}) if unloading else ()
     first = [pod for pod in pods if pod.owner in unloading and pod.ready and not pod.restarts]
     with ThreadPoolExecutor(_LOGS_AT_ONCE) as pool:
         found = pool.map(lambda pod: _found_module(cluster, pod), first)

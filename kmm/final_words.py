@@ -44,6 +44,12 @@ class FinalWords:
         """Only these, and those expected before, are waited for at the end; no pod at all is an answer, too."""
         self.ending = (self.ending or set()) | {pod.key for pod in pods}
 
+    def hear(self, pod: Pod) -> None:
+        """Take the words of a pod whose containers have ended; once."""
+        if pod.key not in self.gone and pod.last_words.startswith(UNLOAD_FAILED):
+            self.failed.append(pod)
+        self.gone.add(pod.key)
+
     @property
     def complete(self) -> bool:
         """Whether all pods that end were heard."""
@@ -60,7 +66,7 @@ class FinalWords:
             lines.append(f"  and {len(self.failed) - _SHOWN} more")
         lines += [
             "  End what uses it, then run `pulumi up`: a loader that changed unloads it and loads it again.",
-            "  Where another loader took it over as it is, delete that one's pod, which does the same.",
+            "  One that is new, or whose image was just built, does not: delete its pod there, which does the same.",
             "  Elsewhere run `modprobe -r` on the node, or reboot it.",
         ]
         return "\n".join(lines) if self.failed else ""
@@ -100,8 +106,8 @@ def _listen(cluster: "Cluster", owners: Collection[str], words: FinalWords, done
                 pod, words.heard = event.gone, event.version
                 if pod is None:
                     continue
-                if pod.owner in owners and pod.last_words.startswith(UNLOAD_FAILED):
-                    words.failed.append(pod)
+                if pod.owner in owners:
+                    words.hear(pod)
                 words.gone.add(pod.key)
         except ClusterError as error:
             say(f"warning: pods may end unheard, and with them what failed to unload: {error}")

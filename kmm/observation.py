@@ -76,10 +76,21 @@ def observe_loaders(
     return live_loaders(daemon_sets, pods)
 
 
-def observe_departing(cluster: Cluster, nodes: Collection[str]) -> dict[str, str]:
-    """Pods of loaders that end on these nodes: their DaemonSets, which may be gone, by the pods' `namespace/name`."""
-    pods = cluster.pods(ROLE_MODULE_LOADER) if nodes else ()
-    return {pod.key: pod.owner for pod in pods if pod.node in nodes and pod.deleting and not pod.ended}
+def observe_departing(
+    cluster: Cluster, coming: Mapping[str, Collection[str]], daemon_sets: Iterable[DaemonSet]
+) -> dict[str, str]:
+    """Pods of loaders that end where others come: their DaemonSets, by the pods' `namespace/name`.
+
+    `coming` are Modules by node. Those of other Modules count only if their DaemonSet is gone: a renamed Module is
+    another one, while the pods of a third one may be held up by anything.
+    """
+    live = {one.key for one in daemon_sets}
+    pods = cluster.pods(ROLE_MODULE_LOADER, nodes=coming) if coming else ()
+    return {
+        pod.key: pod.owner
+        for pod in pods
+        if pod.deleting and not pod.ended and (pod.module in coming[pod.node] or pod.owner not in live)
+    }
 
 
 def _observe_audit(cluster: Cluster) -> Evidence:

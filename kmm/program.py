@@ -12,7 +12,7 @@ import pulumi
 import pulumi_kubernetes
 
 from kmm.audit import disagreements
-from kmm.changes import Kind, loader_changes, losing_nodes, relabelled
+from kmm.changes import coming_modules, loader_changes, losing_nodes, relabelled
 from kmm.cluster import require_identity
 from kmm.declaration import (
     Wait,
@@ -48,7 +48,8 @@ _UNDER_ITS_NAME = (
     "still in use, its next `up` would remove them: see docs/how-to/several-clusters.md"
 )
 _NOT_TARGETED = (
-    "this run would unload modules or move nodes, and --target or --exclude leaves out the step that does so in order. "
+    "this run would unload modules, move nodes, or wait for pods that still unload theirs, and --target or --exclude "
+    "leaves out the step that does so in order. "
     "Nothing was changed. Run it without them, or target **departures too"
 )
 
@@ -186,10 +187,10 @@ class _Declaration:
             if change.disturbs:
                 pulumi.log.warn(str(change))
         going = unwanted(_daemon_sets(modules), self._kept, observed.daemon_sets, self._owner)
-        coming = {node for change in changes if change.kind is Kind.LOAD for node in change.nodes}
+        coming = coming_modules(changes)
         leaving = replace(
             what_leaves(changes, modules, observed.daemon_sets, going, losing_nodes(before, after)),
-            departing=observe_departing(observed.cluster, coming),
+            departing=observe_departing(observed.cluster, coming, observed.daemon_sets),
         )
         departures = Departures(
             "departures",

@@ -69,7 +69,7 @@ def _left_behind(manager: str, workloads: Iterable[Workload], nodes: Iterable[No
         node.name: {
             key
             for key, owners in node.label_owners.items()
-            if (node.name, key) not in at_work and any(is_part_of(owner, manager) for owner in owners)
+            if any(is_part_of(owner, manager) for owner in owners) and (node.name, key) not in at_work
         }
         for node in nodes
     }

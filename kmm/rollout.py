@@ -34,7 +34,8 @@ _SHOWN: Final = 10  # nodes listed for one Module
 class Workload:
     """A declared DaemonSet, the nodes on which its pods shall be Ready, and the node label that says they are.
 
-    One that is not `awaited` is somebody else's to wait for: its labels stay as they are.
+    One that is not `awaited` is somebody else's to wait for: its labels stay as they are. One that is `partial` has
+    only some of its DaemonSet's nodes, so that the DaemonSet's counts tell nothing of it.
     """
 
     module: str
@@ -45,6 +46,7 @@ class Workload:
     label: str
     nodes: tuple[str, ...]
     awaited: bool = True
+    partial: bool = False
 
     @property
     def key(self) -> str:
@@ -121,13 +123,12 @@ def settled_outcomes(
     if not workload.awaited:
         return [Outcome(name, State.LEFT_OUT, "its image is still to be made") for name in workload.nodes]
     reporting = [name for name in workload.nodes if not lost(nodes.get(name))]
-    if daemon_set is None or daemon_set.template_hash != workload.template_hash:
+    if daemon_set is None or daemon_set.template_hash != workload.template_hash or workload.partial:
         return None
     tainted = [name for name in reporting if keeps_daemon_sets_off(nodes[name], daemon_set.tolerations)]
     if any(workload.label not in nodes[name].labels for name in tainted):
         return None
-    serving, silent = len(reporting) - len(tainted), len(workload.nodes) - len(reporting)
-    if not daemon_set.settled(serving, len(tainted), silent):
+    if not daemon_set.settled(len(reporting) - len(tainted), len(tainted)):
         return None
     ready = {name: Outcome(name, State.READY) for name in reporting if name not in tainted}
     return [ready.get(name) or _left_out(name, nodes.get(name)) for name in workload.nodes]

@@ -76,14 +76,15 @@ class RolloutWait:
         """
         begun = time.monotonic()
         until = deadline = begun + patience.timeout
-        most = 0
+        served: set[tuple[str, str]] = set()
         while True:
             started = time.monotonic()
             found = self.look()
             self.tell(_progress(found))
-            if (ready := _count(found, State.READY)) > most:
-                most, deadline = ready, max(deadline, started + patience.timeout)
-            waiting = _count(found, State.WAITING) > 0
+            if new := _places(found, State.READY) - served:
+                served |= new
+                deadline = started + patience.timeout
+            waiting = bool(_places(found, State.WAITING))
             until = deadline if waiting else min(until, started + _COUNTED_WITHIN)
             if time.monotonic() >= until or not (waiting or self.counting):
                 break
@@ -181,8 +182,14 @@ class RolloutWait:
         return "\n".join(f"  {line}" for line in (said, explain(said)) if line)
 
 
-def _count(found: Found, state: State) -> int:
-    return sum(outcome.state is state for outcomes_found in found.values() for outcome in outcomes_found)
+def _places(found: Found, state: State) -> set[tuple[str, str]]:
+    """Workloads and nodes."""
+    return {
+        (workload.key, outcome.node)
+        for workload, outcomes_found in found.items()
+        for outcome in outcomes_found
+        if outcome.state is state
+    }
 
 
 def _progress(found: Found) -> list[str]:

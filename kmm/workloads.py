@@ -64,18 +64,15 @@ class DaemonSet(_Named):
         """The value of the kernel label; empty for a device plugin."""
         return self.labels.get(KERNEL_LABEL, "")
 
-    def settled(self, serving: int, tainted: int, silent: int) -> bool:
+    def settled(self, serving: int, tainted: int) -> bool:
         """Whether its controller has done what it can, and pods of the present template are where they shall be.
 
         `serving` nodes take its pods. Of `tainted` ones, which take none now, it counts those that have a pod from
-        before, Ready or not, as misscheduled; or as Ready as long as it has not seen the taint. Nothing is known of
-        `silent` ones. What it wants on yet other nodes may be what is Ready.
+        before, Ready or not, as misscheduled; or as Ready as long as it has not seen the taint.
         """
-        elsewhere = max(0, self.desired - serving - tainted - silent)
-        not_here = max(0, self.desired - serving - silent)
         accounted = self.ready + min(self.misscheduled, tainted)
         done = self.observed and self.updated >= self.desired
-        return done and self.ready >= serving + not_here and accounted >= serving + tainted + elsewhere
+        return done and self.ready >= serving and accounted >= serving + tainted
 
 
 @dataclass(frozen=True, slots=True)

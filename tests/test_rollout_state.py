@@ -44,3 +44,8 @@ def test_a_state_that_held_the_nodes_of_each_workload_is_written_anew():
     former["workloads"][0]["nodes"] = list(NODES)
     del former["nodes"]
     assert RolloutProvider().diff("id", former, state(LOADER)).changes
+
+
+def test_a_wait_for_a_single_loader_leaves_its_labels_to_the_wait_for_all():
+    """Which may have failed in that run before it looked at any pod."""
+    RolloutProvider().delete("kmm-1.ready-1a2b", {"leads_destruction": False, "cluster": "of nobody"})

@@ -127,6 +127,22 @@ class SlowCluster(LaggingCluster):
         return ""
 
 
+class ShrinkingCluster(SlowCluster):
+    """The pods of the first node are not Ready any more when the second one's get so."""
+
+    def _ready(self):
+        return super()._ready()[-1:]
+
+
+def test_a_node_that_is_lost_meanwhile_hides_no_progress(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(rollout_wait, "time", clock)
+    waiting = RolloutWait(ShrinkingCluster(clock, 3), "stack.ready", [replace(LOADER, nodes=SlowCluster.NODES)])
+    with pytest.raises(ClusterError, match="on 2 of 3 nodes"):
+        waiting.run(Patience(90, allowed_unready("0")))
+    assert 270 <= clock.now < 275
+
+
 @pytest.mark.parametrize("in_the_end", [3, 2])
 def test_the_time_begins_anew_with_each_node_that_gets_ready(monkeypatch, in_the_end):
     clock = Clock()

@@ -86,20 +86,19 @@ class TestDaemonSets:
         assert (found.module, found.role, found.template_hash) == ("drivers/", "", "")
 
     @pytest.mark.parametrize(
-        ("found", "serving", "silent", "settled"),
+        ("found", "expected", "settled"),
         [
-            (DaemonSet("n", "d", desired=3, updated=3, ready=3), 3, 0, True),
-            (DaemonSet("n", "d", desired=3, updated=3, ready=2), 2, 1, True),
-            (DaemonSet("n", "d", desired=3, updated=3, ready=2), 2, 0, False),
-            (DaemonSet("n", "d", desired=3, updated=3, ready=2), 3, 0, False),
-            (DaemonSet("n", "d", desired=3, updated=2, ready=3), 3, 0, False),
-            (DaemonSet("n", "d", desired=3, updated=3, ready=3, observed=False), 3, 0, False),
-            (DaemonSet("n", "d"), 0, 0, True),
+            (DaemonSet("n", "d", desired=3, updated=3, ready=3), 3, True),
+            (DaemonSet("n", "d", desired=3, updated=3, ready=2), 2, True),
+            (DaemonSet("n", "d", desired=3, updated=3, ready=2), 3, False),
+            (DaemonSet("n", "d", desired=3, updated=2, ready=3), 3, False),
+            (DaemonSet("n", "d", desired=3, updated=3, ready=3, observed=False), 3, False),
+            (DaemonSet("n", "d"), 0, True),
         ],
-        ids=["all ready", "enough ready", "one elsewhere", "not enough", "old pods left", "not observed", "no nodes"],
+        ids=["all ready", "enough ready", "not enough", "old pods left", "not observed", "no nodes"],
     )
-    def test_it_has_settled_when_nothing_is_left_to_do(self, found, serving, silent, settled):
-        assert found.settled(serving, 0, silent) is settled
+    def test_it_has_settled_when_nothing_is_left_to_do(self, found, expected, settled):
+        assert found.settled(expected, 0) is settled
 
 
 class TestPods:

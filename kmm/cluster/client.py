@@ -87,24 +87,25 @@ class Cluster:
         found = self._list("/apis/batch/v1/jobs", query, parse_identities)
         return {(one.namespace, one.name): one.uid for one in found}
 
-    def pods(self, *roles: str, modules: Collection[str] = ()) -> tuple[Pod, ...]:
+    def pods(self, *roles: str, modules: Collection[str] = (), nodes: Collection[str] = ()) -> tuple[Pod, ...]:
         """The pods in these roles (`module-loader`, `device-plugin`) of all Modules, or of these (`namespace/name`).
 
-        Those of a few Modules are read Module by Module.
+        Those of a few Modules are read Module by Module, those on a few `nodes` node by node.
         """
         selector = f"{ROLE_LABEL} in ({','.join(roles)})"
-        if not modules or len(modules) > _FEW:
-            found = self._list("/api/v1/pods", {"labelSelector": selector}, parse_pods)
-            return tuple(pod for pod in found if not modules or pod.module in modules)
-        places = (module.split("/") for module in sorted(modules))
+        path, query = "/api/v1/pods", {"labelSelector": selector}
+        lists = [(path, query)]
+        if 0 < len(nodes) <= _FEW:
+            lists = [(path, query | {"fieldSelector": f"spec.nodeName={node}"}) for node in nodes]
+        elif 0 < len(modules) <= _FEW:
+            places = (module.split("/") for module in sorted(modules))
+            lists = [
+                (f"/api/v1/namespaces/{namespace}/pods", {"labelSelector": f"{selector},{MODULE_NAME_LABEL}={name}"})
+                for namespace, name in places
+            ]
+        found = (pod for one in lists for pod in self._list(*one, parse_pods))
         return tuple(
-            pod
-            for namespace, name in places
-            for pod in self._list(
-                f"/api/v1/namespaces/{namespace}/pods",
-                {"labelSelector": f"{selector},{MODULE_NAME_LABEL}={name}"},
-                parse_pods,
-            )
+            pod for pod in found if (not modules or pod.module in modules) and (not nodes or pod.node in nodes)
         )
 
     def last_warning(self, namespace: str, name: str) -> str:

@@ -1,6 +1,5 @@
 """The part of a Module that says how its devices are offered to the kubelet."""
 
-from pathlib import PurePosixPath
 from typing import Final, Self
 
 from pydantic import Field, model_validator
@@ -16,7 +15,7 @@ LOADED_MODULE_VOLUME: Final = "kmm-loaded-module"
 DEVICE_PLUGIN_PATH: Final = "/var/lib/kubelet/device-plugins"
 LOADED_MODULE_PATH: Final = "/run/kmm/loaded-module"
 _ADDED_VOLUMES: Final = (DEVICE_PLUGIN_VOLUME, LOADED_MODULE_VOLUME)
-_ADDED_PATHS: Final = (PurePosixPath(DEVICE_PLUGIN_PATH), PurePosixPath(LOADED_MODULE_PATH))
+_ADDED_PATHS: Final = (DEVICE_PLUGIN_PATH, LOADED_MODULE_PATH)
 
 
 class DevicePluginContainer(Definition):
@@ -43,7 +42,7 @@ class DevicePlugin(Definition):
         names = [volume["name"] for volume in self.volumes]
         for index, name in enumerate(names):
             if name in _ADDED_VOLUMES:
-                message = f"{name!r} is the name of a volume that every device plugin gets; give yours another name"
+                message = f"{name!r} is the name of a volume that device plugins get anyway; give yours another name"
                 raise field_error(message, name, "volumes", index, "name")
             if name in names[:index]:
                 raise field_error(f"{name!r} is the name of another volume too", name, "volumes", index, "name")
@@ -60,11 +59,11 @@ class DevicePlugin(Definition):
 
     @model_validator(mode="after")
     def _mounts_have_places_of_their_own(self) -> Self:
-        places = [PurePosixPath("/", mount["mountPath"]) for mount in self.container.volume_mounts]
+        places = [mount["mountPath"] for mount in self.container.volume_mounts]
         for index, place in enumerate(places):
             field = ("container", "volumeMounts", index, "mountPath")
             if place in _ADDED_PATHS:
-                raise field_error(f"{place} is mounted in every device plugin already; leave it out", place, *field)
+                raise field_error(f"{place} is mounted in device plugins anyway; leave it out", place, *field)
             if place in places[:index]:
                 raise field_error(f"{place} is where another volume is mounted too", place, *field)
         return self

@@ -60,16 +60,17 @@ class RolloutProvider(ClusterProvider):
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         """Wait and label. The state is that of the last run which ended well."""
         self._wait(news, _changed(olds, news))
-        return UpdateResult(news | {"workloads": _seen(olds, news)})
+        return UpdateResult(dict(news))
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:
-        """Take all labels off. When the whole stack goes, so do its pods now, while somebody hears their last words."""
-        if self.is_replaced(id_):
+        """When the whole stack goes, take all labels off; its pods go now, while somebody hears their last words.
+
+        Labels of a wait for a single loader stay where that is Ready: the wait for all takes them over.
+        """
+        if not props["leads_destruction"] or self.is_replaced(id_):
             return
         cluster = self.connect(props)
         give_up_labels(cluster, id_)
-        if not props["leads_destruction"]:
-            return
         with final_words(cluster, _daemon_sets(props)) as words:
             remove_daemon_sets(cluster, _daemon_sets(props), words)
         if report := words.report():
@@ -106,24 +107,8 @@ def _workloads(props: dict[str, Any]) -> list[Workload]:
 
 def _changed(olds: dict[str, Any], news: dict[str, Any]) -> list[Workload]:
     """Workloads that have another pod template than before; new ones are none of them."""
-    former = _template_hashes(olds)
+    former = {_key(one): one["template_hash"] for one in olds["workloads"]}
     return [one for one in _workloads(news) if one.awaited and former.get(one.key) not in (None, one.template_hash)]
-
-
-def _seen(olds: dict[str, Any], news: dict[str, Any]) -> list[dict[str, Any]]:
-    """The workloads as this wait has seen them: of one that another wait is for, the former pod template.
-
-    That other wait may fail, and leaves no state then.
-    """
-    former = _template_hashes(olds)
-    return [
-        one if one["awaited"] else one | {"template_hash": former.get(_key(one), one["template_hash"])}
-        for one in news["workloads"]
-    ]
-
-
-def _template_hashes(props: dict[str, Any]) -> dict[str, str]:
-    return {_key(one): one["template_hash"] for one in props["workloads"]}
 
 
 def _daemon_sets(props: dict[str, Any]) -> list[str]:

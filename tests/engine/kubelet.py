@@ -52,10 +52,10 @@ class Kubelet:
         phase = "Failed" if exit_code else "Succeeded"
         self._report(pod, phase, {"terminated": {"exitCode": exit_code}}, False, **fields)
 
-    def say_at_the_end(self, pod: Object, words: str) -> None:
+    def say_at_the_end(self, pod: Object, words: str, *, phase: str = "Running") -> None:
         """Report a container that has ended, with `words`, as it was told to."""
         ended = {"terminated": {"exitCode": 143, "reason": "Error", "message": words}}
-        self._report(pod, "Running", ended, False)
+        self._report(pod, phase, ended, False)
 
     def end(self, pod: Object) -> None:
         """The pod's containers have ended: let it go."""

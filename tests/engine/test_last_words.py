@@ -4,6 +4,7 @@ without saying why no pod comes.
 
 from kmm.cluster import connect
 from kmm.final_words import final_words
+from kmm.modprobe_words import WAS_LOADED
 from tests.engine.deployment import KERNEL, NEXT_KERNEL, UP, eventually, finish, running
 
 IN_USE = "unload failed: modprobe: FATAL: Module kmod is in use. (used by: other )"
@@ -11,6 +12,12 @@ IN_USE = "unload failed: modprobe: FATAL: Module kmod is in use. (used by: other
 
 def ending(deployment):
     return next((pod for pod in deployment.pods() if "deletionTimestamp" in pod["metadata"]), None)
+
+
+def bound_pods(deployment, *former):
+    """The loader pods that are on their nodes, without these."""
+    known = {pod["metadata"]["uid"] for pod in former}
+    return [pod for pod in deployment.pods() if pod["metadata"]["uid"] not in known and "nodeName" in pod["spec"]]
 
 
 def test_a_changed_loader_whose_module_could_not_be_unloaded_fails_the_run_once(deployment, kubelet):
@@ -41,6 +48,39 @@ def test_a_changed_loader_whose_module_could_not_be_unloaded_fails_the_run_once(
         with final_words(cluster, names, before) as words:
             eventually(lambda: int(words.heard) > int(before))
         assert [pod.name for pod in words.failed] == heard
+
+
+def test_a_module_in_use_is_reloaded_by_the_next_run_though_that_changes_another_loader(
+    deployment, kubelet, log_server
+):
+    deployment.write()
+    deployment.write("other")
+    (node,) = kubelet.add_nodes()
+    with running(deployment.stack, *UP) as up:
+        old, other = eventually(lambda: len(found := bound_pods(deployment)) == 2 and found)
+        kubelet.run(old)
+        kubelet.run(other)
+        finish(up)
+
+    deployment.write(modprobe={"parameters": ["debug=1"]})
+    with running(deployment.stack, *UP) as up:
+        eventually(lambda: ending(deployment))
+        kubelet.say_at_the_end(old, IN_USE)
+        kubelet.end(old)
+        (stale,) = eventually(lambda: bound_pods(deployment, old, other))
+        kubelet.run(stale)
+        finish(up, 1)
+
+    log_server(stale, f"kmod {WAS_LOADED}\n")
+    deployment.write("other", modprobe={"parameters": ["debug=1"]})
+    with running(deployment.stack, *UP) as up:
+        for _ in ("other", "kmod"):
+            known = bound_pods(deployment)
+            kubelet.end(eventually(lambda: ending(deployment)))
+            (new,) = eventually(lambda known=known: bound_pods(deployment, *known))
+            kubelet.run(new)
+        output = finish(up)
+    assert f"kmod is unloaded and loaded again on {node}: an earlier run could not" in output
 
 
 def test_what_keeps_pods_from_coming_is_told(deployment):

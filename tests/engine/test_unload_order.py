@@ -101,9 +101,9 @@ def test_a_renamed_module_is_waited_for_too_where_the_run_that_ended_its_pod_was
     with running(deployment.stack, *UP) as up:
         read_until(up, "waiting for 1 loader pods that were told to end before")
         assert stays_so(lambda: len(deployment.pods()) == 1), "loaded anew beside the pod that is to unload"
-        kubelet.say_at_the_end(old, "unload failed: modprobe: FATAL: Module old is in use.")
-        kubelet.end(old)
+        kubelet.say_at_the_end(old, "unload failed: modprobe: FATAL: Module old is in use.", phase="Failed")
         kubelet.run(eventually(lambda: [pod for pod in deployment.pods() if pod["metadata"]["uid"] != uid(old)])[0])
+        kubelet.end(old)  # its volumes are gone
         assert f"{node}: {old['metadata']['namespace']}/{old['metadata']['name']}: unload failed" in finish(up, 1)
     assert deployment.ready_label("new") in deployment.labels(node)
 
