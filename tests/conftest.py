@@ -4,6 +4,7 @@ import fcntl
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,8 +21,11 @@ from tools.cluster import Cluster
 from tools.nodes import SimulatedNode
 from tools.processes import kill_all
 
-# How long an example takes says how busy the machine is, not whether the code is right.
-settings.register_profile("kmm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says how busy the machine is, not whether the code is right. With CI=true examples would be
+# the same in each run, were "default" not named.
+settings.register_profile(
+    "kmm", settings.get_profile("default"), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("kmm")
 
 # Hundreds of processes import the same modules: none shall compile them anew.
@@ -43,6 +47,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     """Mark what is started from here on; workers are started later."""
     if not hasattr(config, "workerinput"):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing shall stay behind
         os.environ[_RUN] = tempfile.mkdtemp(prefix="kmm-tests-")
 
 

@@ -58,7 +58,7 @@ COMPRESSIONS = {
 
 
 class ImageStore:
-    """Content of a registry: an answer function for ScriptedRegistry."""
+    """Content of a registry: an answer function for ScriptedServer."""
 
     def __init__(self):
         self.replies = {"/v2/": Reply()}

@@ -1,4 +1,4 @@
-"""A registry for tests that misbehaves as told; `tools.registry` has a real one."""
+"""A server for tests that answers as told, such as a registry that misbehaves; `tools.registry` has a real one."""
 
 import ssl
 import threading
@@ -31,12 +31,12 @@ PRESENT = Reply(200, {"Docker-Content-Digest": DIGEST, "Content-Type": MANIFEST}
 UNKNOWN = Reply(404, {"Content-Type": "application/json"}, b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}')
 
 
-class ScriptedRegistry:
+class ScriptedServer:
     """A loopback HTTP server whose `answer` decides each reply; `requests` holds what it was asked."""
 
     def __init__(self, answer: Callable[[Request], Reply], tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
-        registry = self
+        server = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -44,7 +44,7 @@ class ScriptedRegistry:
             def reply(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
                 request = Request(self.command, self.path, self.headers, body)
-                registry.requests.append(request)
+                server.requests.append(request)
                 reply = answer(request)
                 self.send_response(reply.status)
                 for name, value in reply.headers.items():

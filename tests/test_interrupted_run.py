@@ -1,4 +1,4 @@
-"""Guards against a test run that ends with Ctrl-C and leaves clusters behind."""
+"""Guards against a test run that is told to end and leaves clusters behind."""
 
 import os
 import signal
@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 from tools.bootstrap import CHECKOUT
 
@@ -25,11 +27,18 @@ def runs(pid):
     return status.exists() and "State:\tZ" not in status.read_text()
 
 
-def test_processes_of_its_tests_end_with_an_interrupted_run(tmp_path):
+@pytest.mark.parametrize(
+    ("workers", "interrupt"),
+    [
+        pytest.param("-n1", lambda run: os.killpg(run.pid, signal.SIGINT), id="Ctrl-C"),
+        pytest.param("-n0", subprocess.Popen.terminate, id="SIGTERM"),
+    ],
+)
+def test_processes_of_its_tests_end_with_an_interrupted_run(tmp_path, workers, interrupt):
     told = tmp_path / "pid"
     (tmp_path / "test_it.py").write_text(TEST.format(told=str(told)))
     run = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-n", "1", "-p", "tests.conftest", "--basetemp", tmp_path / "base", tmp_path],
+        [sys.executable, "-m", "pytest", workers, "-p", "tests.conftest", "--basetemp", tmp_path / "base", tmp_path],
         env=os.environ | {"PYTHONPATH": f"{CHECKOUT}{os.pathsep}{CHECKOUT / 'tests'}"},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
@@ -42,7 +51,7 @@ def test_processes_of_its_tests_end_with_an_interrupted_run(tmp_path):
         while not (told.exists() and told.read_text()):
             assert time.monotonic() < deadline and run.poll() is None
             time.sleep(0.1)
-        os.killpg(run.pid, signal.SIGINT)
+        interrupt(run)
         output, _ = run.communicate(timeout=60)
     finally:
         run.kill()

@@ -11,7 +11,7 @@ import yaml
 from builders import ANY_KERNEL, BUILD, SIGN, module
 from commands import kmm, write_module
 from image_store import COMPRESSIONS, ImageStore, tar
-from registries import Reply, ScriptedRegistry
+from registries import Reply, ScriptedServer
 
 from kmm.errors import RegistryError
 from kmm.preflight import check_readiness
@@ -42,7 +42,7 @@ def store():
 
 @pytest.fixture
 def registry(store):
-    with ScriptedRegistry(store) as registry:
+    with ScriptedServer(store) as registry:
         yield registry
 
 
@@ -300,7 +300,7 @@ def test_without_a_cluster_the_users_own_logins_open_the_registry(tmp_path, stor
         allowed = request.headers.get("Authorization") == login
         return store(request) if allowed else Reply(401, {"WWW-Authenticate": "Basic realm=x"})
 
-    with ScriptedRegistry(answer) as registry:
+    with ScriptedServer(answer) as registry:
         auths = {registry.host: {"username": "me", "password": "mine"}}
         (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
         done = run(tmp_path, registry, secret="pull", KUBECONFIG=str(tmp_path / "none"))

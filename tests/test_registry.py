@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import trustme
-from registries import DIGEST, PRESENT, UNKNOWN, Reply, ScriptedRegistry
+from registries import DIGEST, PRESENT, UNKNOWN, Reply, ScriptedServer
 
 import kmm.registry_http
 from kmm.docker_config import DockerConfig
@@ -58,7 +58,7 @@ def test_a_manifest_gives_its_digest_and_a_404_means_absent():
             return PING
         return PRESENT if request.path == "/v2/kmod/manifests/there" else UNKNOWN
 
-    with ScriptedRegistry(answer) as registry:
+    with ScriptedServer(answer) as registry:
         assert ask(registry.host, "kmod:there", "kmod:gone") == {
             f"{registry.host}/kmod:there": DIGEST,
             f"{registry.host}/kmod:gone": None,
@@ -67,12 +67,12 @@ def test_a_manifest_gives_its_digest_and_a_404_means_absent():
 
 def test_a_404_that_says_it_is_a_registrys_needs_no_second_question():
     absent = Reply(404, {"Docker-Distribution-Api-Version": "registry/2.0"})
-    with ScriptedRegistry(lambda request: absent) as registry:
+    with ScriptedServer(lambda request: absent) as registry:
         assert set(ask(registry.host, "kmod").values()) == {None}
 
 
 def test_all_kinds_of_manifest_are_accepted():
-    with ScriptedRegistry(lambda request: PRESENT) as registry:
+    with ScriptedServer(lambda request: PRESENT) as registry:
         ask(registry.host, "kmod")
     accepted = {media_type.strip() for media_type in registry.requests[0].headers["Accept"].split(",")}
     assert accepted == {
@@ -84,13 +84,13 @@ def test_all_kinds_of_manifest_are_accepted():
 
 
 def test_each_image_is_asked_for_once():
-    with ScriptedRegistry(lambda request: PRESENT) as registry:
+    with ScriptedServer(lambda request: PRESENT) as registry:
         ask(registry.host, *["kmod:1", "kmod:2"] * 10)
     assert sorted(registry.asked()) == ["HEAD /v2/kmod/manifests/1", "HEAD /v2/kmod/manifests/2"]
 
 
 def test_an_image_by_digest_is_asked_for_by_digest():
-    with ScriptedRegistry(lambda request: PRESENT) as registry:
+    with ScriptedServer(lambda request: PRESENT) as registry:
         ask(registry.host, f"kmod:1@{DIGEST}")
     assert registry.asked() == [f"HEAD /v2/kmod/manifests/{DIGEST}"]
 
@@ -105,14 +105,14 @@ def test_the_manifest_itself_gives_the_digest_where_head_does_not(head):
     def answer(request):
         return head if request.method == "HEAD" else Reply(200, {"Content-Type": f"{INDEX}; charset=utf-8"}, body)
 
-    with ScriptedRegistry(answer) as registry:
+    with ScriptedServer(answer) as registry:
         digests = ask(registry.host, "kmod")
     assert set(digests.values()) == {f"sha256:{hashlib.sha256(body).hexdigest()}"}
 
 
 def test_an_endless_manifest_is_not_read_to_its_end():
     huge = Reply(200, {"Content-Type": MANIFEST}, b" " * (5 * 1024 * 1024))
-    with ScriptedRegistry(lambda request: huge) as registry:
+    with ScriptedServer(lambda request: huge) as registry:
         assert "an answer of more than 4194304 bytes" in problem(registry.host, "kmod")
 
 
@@ -125,14 +125,14 @@ def test_an_endless_manifest_is_not_read_to_its_end():
     ],
 )
 def test_a_web_server_is_not_a_registry_without_the_image(answer):
-    with ScriptedRegistry(answer) as registry:
+    with ScriptedServer(answer) as registry:
         assert f"{registry.host} is a web server but no registry" in problem(registry.host, "kmod")
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 407, 410, 418, 429, 500, 501, 502, 503, 504])
 def test_no_other_status_means_absent(status, monkeypatch):
     monkeypatch.setattr(kmm.registry_http, "_RETRIES", kmm.registry_http._RETRIES.new(total=0))
-    with ScriptedRegistry(lambda request: Reply(status)) as registry:
+    with ScriptedServer(lambda request: Reply(status)) as registry:
         text = problem(registry.host, "kmod:1", "kmod:2")
     assert str(status) in text
     assert f"- {registry.host}/kmod:1\n" in text
@@ -142,14 +142,14 @@ def test_no_other_status_means_absent(status, monkeypatch):
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_passing_fault_is_tried_again(status):
     replies = iter([Reply(status), Reply(status, {"Retry-After": "1"}), PRESENT])
-    with ScriptedRegistry(lambda request: next(replies)) as registry:
+    with ScriptedServer(lambda request: next(replies)) as registry:
         began = time.monotonic()
         assert set(ask(registry.host, "kmod").values()) == {DIGEST}
     assert time.monotonic() - began >= 1
 
 
 def test_a_lasting_fault_ends_after_a_few_tries():
-    with ScriptedRegistry(lambda request: Reply(500)) as registry:
+    with ScriptedServer(lambda request: Reply(500)) as registry:
         assert "answers 500" in problem(registry.host, "kmod")
     assert 2 <= len(registry.requests) <= 5
 
@@ -159,7 +159,7 @@ def test_a_long_retry_after_is_cut():
 
 
 def test_a_rate_limit_stops_all_further_questions():
-    with ScriptedRegistry(lambda request: Reply(429, {"Retry-After": "0"})) as registry:
+    with ScriptedServer(lambda request: Reply(429, {"Retry-After": "0"})) as registry:
         assert "rate limit" in problem(registry.host, *(f"kmod:{tag}" for tag in range(200)))
     assert len(registry.requests) < 100
 
@@ -171,7 +171,7 @@ def test_a_silent_registry_costs_two_time_limits_however_many_the_images(monkeyp
         time.sleep(1)
         return PRESENT
 
-    with ScriptedRegistry(answer) as registry:
+    with ScriptedServer(answer) as registry:
         began = time.monotonic()
         text = problem(registry.host, *(f"kmod:{tag}" for tag in range(200)))
     assert "does not answer in time" in text
@@ -180,7 +180,7 @@ def test_a_silent_registry_costs_two_time_limits_however_many_the_images(monkeyp
 
 
 def test_failures_of_several_registries_are_reported_together():
-    with ScriptedRegistry(lambda request: Reply(403)) as private, ScriptedRegistry(lambda request: HTML) as web:
+    with ScriptedServer(lambda request: Reply(403)) as private, ScriptedServer(lambda request: HTML) as web:
         images = [f"{host}/kmod" for host in (private.host, web.host, "localhost:1", "registry.invalid")]
         with pytest.raises(RegistryError) as caught:
             check_images(ImageRequest(image, insecure=True) for image in images)
@@ -205,7 +205,7 @@ class TestBasicLogin:
                 return PING if request.path == "/v2/" else PRESENT
             return Reply(401, {"WWW-Authenticate": 'Basic realm="Registry"'})
 
-        return ScriptedRegistry(answer)
+        return ScriptedServer(answer)
 
     def test_the_pull_secret_opens_the_repository(self):
         with self.registry(basic()) as registry:
@@ -242,7 +242,7 @@ class TestBasicLogin:
 
     def test_a_broken_docker_config_matters_only_where_a_login_is_wanted(self, docker_config):
         docker_config({"auths": {"x": {"auth": "%%%"}}})
-        with self.registry(basic()) as closed, ScriptedRegistry(lambda request: PRESENT) as public:
+        with self.registry(basic()) as closed, ScriptedServer(lambda request: PRESENT) as public:
             assert set(ask(public.host, "kmod").values()) == {DIGEST}
             assert "config.json: auths['x'].auth" in problem(closed.host, "kmod")
 
@@ -252,7 +252,7 @@ class TestBasicLogin:
             assert set(ask(registry.host, "kmod", pull_secret=pull_secret(registry.host)).values()) == {DIGEST}
 
     def test_the_login_is_not_taken_along_to_another_host(self):
-        with ScriptedRegistry(lambda request: PRESENT) as other:
+        with ScriptedServer(lambda request: PRESENT) as other:
             port = other.host.rpartition(":")[2]
 
             def answer(request):
@@ -260,7 +260,7 @@ class TestBasicLogin:
                     return Reply(401, {"WWW-Authenticate": "Basic realm=x"})
                 return Reply(307, {"Location": f"http://127.0.0.1:{port}{request.path}"})
 
-            with ScriptedRegistry(answer) as registry:
+            with ScriptedServer(answer) as registry:
                 assert set(ask(registry.host, "kmod", pull_secret=pull_secret(registry.host)).values()) == {DIGEST}
         assert "Authorization" not in other.requests[0].headers
 
@@ -268,7 +268,7 @@ class TestBasicLogin:
         with self.registry(basic()) as other:
             port = other.host.rpartition(":")[2]
             redirect = Reply(307, {"Location": f"http://127.0.0.1:{port}/v2/kmod/manifests/latest"})
-            with ScriptedRegistry(lambda request: redirect) as registry:
+            with ScriptedServer(lambda request: redirect) as registry:
                 text = problem(registry.host, "kmod", pull_secret=pull_secret(registry.host))
         assert "redirects to 127.0.0.1, which wants a login" in text
         assert not any("Authorization" in request.headers for request in other.requests)
@@ -282,7 +282,7 @@ class TestBasicLogin:
         def _hidden(request):
             return UNKNOWN if "Authorization" in request.headers else Reply(401, {"WWW-Authenticate": "Basic realm=x"})
 
-        with ScriptedRegistry(answer) as registry:
+        with ScriptedServer(answer) as registry:
             requests = [
                 ImageRequest(f"{registry.host}/kmod", insecure=True, pull_secret=pull_secret(registry.host, user))
                 for user in ("a", "b")
@@ -308,7 +308,7 @@ class TestTokens:
             )
             return Reply(401, {"WWW-Authenticate": challenge})
 
-        return ScriptedRegistry(answer)
+        return ScriptedServer(answer)
 
     @staticmethod
     def issue(request):
@@ -364,7 +364,7 @@ class TestTokens:
         assert f"sends to the token server {registry.host}, which {expected}" in text
 
     def test_a_challenge_without_a_realm_is_an_error(self):
-        with ScriptedRegistry(lambda request: Reply(401, {"WWW-Authenticate": "Bearer service=x"})) as registry:
+        with ScriptedServer(lambda request: Reply(401, {"WWW-Authenticate": "Bearer service=x"})) as registry:
             assert "does not say from where" in problem(registry.host, "kmod")
 
     def test_bearer_is_preferred_where_basic_is_offered_too(self):
@@ -377,7 +377,7 @@ class TestTokens:
             both = f'Basic realm="x", Bearer realm="http://{host}/token",service="s", Basic realm="y"'
             return Reply(401, {"WWW-Authenticate": both})
 
-        with ScriptedRegistry(answer) as registry:
+        with ScriptedServer(answer) as registry:
             assert set(ask(registry.host, "kmod").values()) == {DIGEST}
 
 
@@ -400,11 +400,11 @@ def tls(authority, name="localhost", **validity):
 
 class TestTLS:
     def test_a_custom_authority_is_trusted_by_environment(self, authority, trusted):
-        with ScriptedRegistry(lambda request: PRESENT, tls(authority)) as registry:
+        with ScriptedServer(lambda request: PRESENT, tls(authority)) as registry:
             assert set(ask(registry.host, "kmod", insecure=False).values()) == {DIGEST}
 
     def test_an_unknown_authority_is_an_error_with_the_ways_out(self, authority):
-        with ScriptedRegistry(lambda request: PRESENT, tls(authority)) as registry:
+        with ScriptedServer(lambda request: PRESENT, tls(authority)) as registry:
             text = problem(registry.host, "kmod", insecure=False)
         assert "has a certificate that is refused: unable to get local issuer certificate" in text
         assert "SSL_CERT_FILE" in text
@@ -420,22 +420,22 @@ class TestTLS:
     def test_a_bad_certificate_is_an_error_even_from_a_trusted_authority(
         self, authority, trusted, certificate, expected
     ):
-        with ScriptedRegistry(lambda request: PRESENT, tls(authority, **certificate)) as registry:
+        with ScriptedServer(lambda request: PRESENT, tls(authority, **certificate)) as registry:
             assert expected in problem(registry.host, "kmod", insecure=False)
 
     def test_any_certificate_will_do_where_the_module_says_so(self, authority):
-        with ScriptedRegistry(lambda request: PRESENT, tls(authority, "other.example.org")) as registry:
+        with ScriptedServer(lambda request: PRESENT, tls(authority, "other.example.org")) as registry:
             digests = ask(registry.host, "kmod", insecure=False, skip_tls_verify=True)
         assert set(digests.values()) == {DIGEST}
 
     def test_plain_http_is_not_tried_unless_the_module_says_so(self):
-        with ScriptedRegistry(lambda request: PRESENT) as registry:
+        with ScriptedServer(lambda request: PRESENT) as registry:
             assert "does not speak TLS" in problem(registry.host, "kmod", insecure=False)
         assert registry.requests == []
 
     def test_a_password_is_not_sent_to_an_unencrypted_token_server(self, authority, trusted):
         challenge = Reply(401, {"WWW-Authenticate": 'Bearer realm="http://localhost:1/token",service="x"'})
-        with ScriptedRegistry(lambda request: challenge, tls(authority)) as registry:
+        with ScriptedServer(lambda request: challenge, tls(authority)) as registry:
             text = problem(registry.host, "kmod", insecure=False, pull_secret=pull_secret(registry.host))
         assert "wants the password sent unencrypted to http://localhost:1/token" in text
 
@@ -447,7 +447,7 @@ class TestTLS:
 
 class TestProxy:
     def test_a_proxy_is_used_as_the_environment_says(self, monkeypatch):
-        with ScriptedRegistry(lambda request: PRESENT) as proxy:
+        with ScriptedServer(lambda request: PRESENT) as proxy:
             monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
             assert set(ask("registry.invalid", "kmod").values()) == {DIGEST}
         assert proxy.asked() == ["HEAD http://registry.invalid/v2/kmod/manifests/latest"]
@@ -455,7 +455,7 @@ class TestProxy:
     def test_no_proxy_is_honoured(self, monkeypatch):
         monkeypatch.setenv("HTTP_PROXY", "http://localhost:1")
         monkeypatch.setenv("NO_PROXY", "localhost")
-        with ScriptedRegistry(lambda request: PRESENT) as registry:
+        with ScriptedServer(lambda request: PRESENT) as registry:
             assert set(ask(registry.host, "kmod").values()) == {DIGEST}
 
     def test_a_proxy_that_is_down_is_an_error_about_the_proxy(self, monkeypatch):

@@ -12,12 +12,11 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
-from registries import Reply, ScriptedRegistry
+from registries import Reply, ScriptedServer
 
 from kmm.docker_config import DockerConfig
 from kmm.errors import RegistryError
 from kmm.registry import ImageRequest, check_images
-from tools.bootstrap import ensure
 from tools.images import Pusher
 from tools.registry import Registry
 
@@ -25,11 +24,6 @@ pytestmark = pytest.mark.engine
 
 PASSWORD = "correct horse"
 HTPASSWD = "pusher:$2b$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e\n"  # bcrypt of PASSWORD
-
-
-@pytest.fixture(scope="session")
-def tools():
-    return ensure(["registry"])
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +159,7 @@ def _base64url(data):
 @pytest.fixture
 def token_registry(tools, tmp_path, authority):
     """A registry that trusts a token server; holds `public:1` and `private:1`."""
-    with ScriptedRegistry(TokenServer(authority).answer) as token_server:
+    with ScriptedServer(TokenServer(authority).answer) as token_server:
         token = {
             "realm": f"http://{token_server.host}/token",
             "service": "service",

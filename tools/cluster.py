@@ -28,6 +28,7 @@ from tools.processes import kill_all
 CLUSTER_TOOLS = ("kwok", "kubernetes-server", "kubectl", "etcd")
 _NAME = "embedded"
 _COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok-controller")
+_LEADERS = ("kube-controller-manager", "kube-scheduler")
 # kwokctl would take the highest free ports below 32768, as would every other one that starts at the same time.
 _PORTS = (
     "etcdPort",
@@ -56,9 +57,8 @@ class Cluster:
         *,
         certificate_names: Sequence[str] = (),
         arguments: Mapping[str, Mapping[str, str]] | None = None,
-        kwok_documents: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """`certificate_names` are more names for the API server, `kwok_documents` more kwok configuration.
+        """`certificate_names` are more names for the API server.
 
         `arguments`: more of the components' command line options, by component.
         """
@@ -67,7 +67,6 @@ class Cluster:
         self._tools = tools
         self._certificate_names = list(certificate_names)
         self._arguments = arguments or {}
-        self._kwok_documents = list(kwok_documents)
 
     @cached_property
     def api(self) -> Api:
@@ -89,7 +88,6 @@ class Cluster:
             return False
         self._end_processes()
         if self._starts_again():
-            self.api.request("DELETE", _NODE_LEASES)  # the former kwok's; the new one would wait 200 s for their end
             return False
         self.stop()
         self._create()
@@ -121,13 +119,21 @@ class Cluster:
     def _starts_again(self) -> bool:
         if not (self.kubeconfig.is_file() and (self._data / "kwok.yaml").is_file()):
             return False  # its creation was interrupted
-        self._kwokctl("start", "cluster", "--wait", _READY_WITHIN)
+        self._start_components()
+        if not self.is_ready():
+            return False
+        self.api.request("DELETE", _NODE_LEASES)  # the former kwok's; the new one has seen them and would wait 50 s
+        self._end_processes("kwok-controller")
+        self._start_components()
         return self.is_ready()
+
+    def _start_components(self) -> None:
+        """Start those that do not run."""
+        self._kwokctl("start", "cluster", "--wait", _READY_WITHIN)
 
     def _create(self) -> None:
         self.folder.mkdir(parents=True)
-        documents = [self._configuration(), *self._kwok_documents]
-        self._config_file.write_text("\n---\n".join(json.dumps(document) for document in documents))
+        self._config_file.write_text(json.dumps(self._configuration()))
         made = self._kwokctl("create", "cluster", "--wait", _READY_WITHIN, "--kubeconfig", str(self.kubeconfig))
         if made.returncode != 0 or not self.is_ready():
             message = f"The embedded cluster did not start.\n{made.stderr}\n{self._log_ends()}"
@@ -146,7 +152,7 @@ class Cluster:
             "options": {
                 "runtime": "binary",
                 "bindAddress": "127.0.0.1",  # kwok's default opens etcd to the network
-                **dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True)),
+                **dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True)),
                 "disableQPSLimits": True,
                 "etcdBinary": str(binary("etcd")),
                 "kubeApiserverBinary": str(binary("kube-apiserver")),
@@ -162,6 +168,8 @@ class Cluster:
                 ),
                 # Taints new nodes "not ready"; lifting it again takes the controller 12 s per 1,000 nodes.
                 _arguments("kube-apiserver", {"disable-admission-plugins": "TaintNodesByCondition"}),
+                # Else a start after a crash waits 17 s for the leases of those that were killed.
+                *(_arguments(component, {"leader-elect": "false"}) for component in _LEADERS),
                 # For logs of real nodes, whose names no DNS knows.
                 _arguments("kube-apiserver", {"kubelet-preferred-address-types": "InternalIP"}),
                 *(_arguments(component, values) for component, values in self._arguments.items()),
@@ -182,14 +190,15 @@ class Cluster:
             check=False,
         )
 
-    def _processes(self) -> list[int]:
+    def _processes(self, component: str = "") -> list[int]:
         """The components that run: their commands are links in our folder, whatever pid files of a crash say."""
-        return [int(entry.name) for entry in Path("/proc").iterdir() if _runs_from(entry, self._data / "bin")]
+        commands = self._data / "bin" / component
+        return [int(entry.name) for entry in Path("/proc").iterdir() if _runs_from(entry, commands)]
 
-    def _end_processes(self) -> None:
-        """Kill at once: etcd's data survives it, and an orderly end takes the API server many seconds."""
-        kill_all(self._processes)
-        for file in (self._data / "pids").glob("*"):
+    def _end_processes(self, component: str = "") -> None:
+        """Kill all, or one, at once: etcd's data survives it, and an orderly end takes the API server many seconds."""
+        kill_all(lambda: self._processes(component))
+        for file in (self._data / "pids").glob(f"{component}*"):
             file.unlink()  # kwokctl would take the number for a running component
 
     def _log_ends(self) -> str:
@@ -197,8 +206,11 @@ class Cluster:
         return "\n".join(f"--- {log.name}\n" + "\n".join(log.read_text().splitlines()[-5:]) for log in logs)
 
 
-def _free_ports(count: int) -> range:
-    """A block of free ports, aligned so that two clusters started at once have the same block or none in common."""
+def free_ports(count: int) -> range:
+    """A block of free ports, aligned so that two clusters started at once have the same block or none in common.
+
+    No outgoing connection takes them while what listens there is down.
+    """
     while True:
         start = random.choice(_PORT_RANGE[::count])
         ports = range(start, start + count)

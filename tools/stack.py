@@ -62,12 +62,6 @@ class Result:
         begun = [event["resourcePreEvent"]["metadata"] for event in self.events if "resourcePreEvent" in event]
         return [Step(step["op"], step["urn"]) for step in begun if step["op"] != "same"]
 
-    @cached_property
-    def finished(self) -> list[Step]:
-        """The same steps in the order in which they ended well."""
-        ended = [event["resOutputsEvent"]["metadata"] for event in self.events if "resOutputsEvent" in event]
-        return [Step(step["op"], step["urn"]) for step in ended if step["op"] != "same"]
-
     def expect(self, exit_code: int = 0) -> "Result":
         """Return this result, or raise AssertionError with the whole output when it ended otherwise."""
         if self.exit_code != exit_code:
@@ -103,10 +97,6 @@ class Stack:
     def up(self, *options: str, timeout: float = 240) -> Result:
         """Run `pulumi up` as documented: on after a failure, so that what is not needed any more still goes."""
         return self._operation("up", "--yes", "--skip-preview", "--continue-on-error", *options, timeout=timeout)
-
-    def refresh(self, *options: str, timeout: float = 240) -> Result:
-        """Run `pulumi refresh`."""
-        return self._operation("refresh", "--yes", "--skip-preview", *options, timeout=timeout)
 
     def destroy(self, *options: str, timeout: float = 240) -> Result:
         """Run `pulumi destroy`."""
@@ -158,6 +148,9 @@ class Stack:
         except subprocess.TimeoutExpired:
             output = end(process)
             raise AssertionError(f"pulumi {' '.join(arguments)}: not done after {timeout} s\n{output}") from None
+        except BaseException:  # such as Ctrl-C, which does not reach its session
+            end(process)
+            raise
         return Result(("pulumi", *arguments), process.returncode, output)
 
     def _process(self, arguments: tuple[str, ...], cwd: Path) -> subprocess.Popen[str]:

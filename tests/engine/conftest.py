@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import trustme
-from registries import Reply, ScriptedRegistry
+from registries import Reply, ScriptedServer
 
 from tests.engine.built_modules import BuiltModules
 from tests.engine.deployment import Deployment
 from tests.engine.kubelet import Kubelet
 from tests.engine.warm_stack import WarmStack
+from tools.cluster import Cluster
 from tools.registry import Registry
 from tools.stack import Stack
 
@@ -24,6 +25,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.is_relative_to(_FOLDER):
             item.add_marker(pytest.mark.engine)
+
+
+@pytest.fixture(scope="session")
+def whole_cluster(tools, tmp_path_factory) -> Cluster:
+    """A cluster for the tests of the xdist group "whole cluster", of which one worker runs all."""
+    with Cluster(tmp_path_factory.mktemp("cluster"), tools) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +81,7 @@ def log_server(deployment):
         def serve(pod, log):
             tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
-            server = servers.enter_context(ScriptedRegistry(lambda _: Reply(body=log.encode()), tls))
+            server = servers.enter_context(ScriptedServer(lambda _: Reply(body=log.encode()), tls))
             port = int(server.host.partition(":")[2])
             address = {"type": "InternalIP", "address": "127.0.0.1"}
             status = {"addresses": [address], "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}

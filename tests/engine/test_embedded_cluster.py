@@ -114,7 +114,7 @@ def test_a_stack_keeps_everything_in_its_folder(tools, tmp_path, program):
     assert (stack.folder / "home/logs").read_bytes() == b""  # the engine takes the file for no reason to fail
 
 
-def test_no_process_stays_behind_when_a_command_takes_too_long(tools, tmp_path, program, monkeypatch):
+def test_no_process_stays_behind_when_a_command_takes_too_long_or_is_interrupted(tools, tmp_path, program, monkeypatch):
     stack = Stack(tmp_path / "stack", tools, program)
     stack.config |= {"tiny:greeting": "hello", "tiny:sleep": "60"}
     sessions = []
@@ -122,12 +122,16 @@ def test_no_process_stays_behind_when_a_command_takes_too_long(tools, tmp_path, 
     monkeypatch.setattr(stack, "_process", lambda *given: sessions.append(start_process(*given)) or sessions[-1])
     with pytest.raises(AssertionError, match=r"pulumi preview .* not done after 3 s"):
         stack.preview(timeout=3)
-    assert processes_of_session(sessions[0].pid) == []
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.alarm(1)
+    with pytest.raises(KeyboardInterrupt):
+        stack.preview()
+    assert [processes_of_session(one.pid) for one in sessions] == [[], []]
 
 
 def test_a_killed_command_is_gone_with_all_that_it_started():
     busy = "for each in 1 2 3 4 5 6 7 8; do sh -c 'while :; do :; done' & done >/dev/null; echo started; wait"
-    for _ in range(20):
+    for _ in range(5):
         process = subprocess.Popen(["sh", "-c", busy], stdout=subprocess.PIPE, text=True, start_new_session=True)
         process.stdout.readline()
         kill(process)

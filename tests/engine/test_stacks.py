@@ -3,10 +3,9 @@
 import pytest
 
 from kmm.names import ROLE_DEVICE_PLUGIN
+from tests.conftest import OwnNodes
 from tests.engine.deployment import KERNEL, TAKE_OVER, Deployment, eventually
 from tests.engine.warm_stack import WarmStack
-from tools.cluster import Cluster
-from tools.nodes import SimulatedNode
 
 
 @pytest.fixture
@@ -73,24 +72,32 @@ def test_a_module_moves_to_another_stack_without_being_unloaded(deployment, othe
     deployment.stack.preview("--expect-no-changes").expect()
 
 
-def test_a_stack_refuses_another_cluster_and_touches_nothing_there(deployment, tools, tmp_path, tmp_path_factory):
+@pytest.fixture
+def elsewhere(deployment, whole_cluster, unique) -> Deployment:
+    """The same stack, with a namespace and a node of the same names on another cluster."""
+    nodes = OwnNodes(whole_cluster, unique)
+    whole_cluster.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": unique}})
+    nodes.add(KERNEL)
+    yield Deployment(deployment.stack, whole_cluster, deployment.namespace, nodes, deployment.folder)
+    whole_cluster.nodes.remove(nodes.names)
+    whole_cluster.api.request("DELETE", f"/api/v1/namespaces/{unique}")
+
+
+@pytest.mark.xdist_group("whole cluster")
+def test_a_stack_refuses_another_cluster_and_touches_nothing_there(deployment, elsewhere, tmp_path):
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(deployment.cluster.kubeconfig.read_text())
     deployment.stack.config["kmm:kubeconfig"] = str(kubeconfig)
     deployment.write(plugin=True)
-    (node,) = deployment.nodes.add(KERNEL)
+    assert deployment.nodes.add(KERNEL) == elsewhere.nodes.names
     deployment.stack.up().expect()
-    with Cluster(tmp_path_factory.mktemp("second"), tools) as second:
-        second.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": deployment.namespace}})
-        second.nodes.add([SimulatedNode(node, KERNEL, deployment.nodes.selector)])
-        elsewhere = Deployment(deployment.stack, second, deployment.namespace, deployment.nodes, deployment.folder)
-        eventually(lambda: len(elsewhere.content()) == 3)  # with what the control plane puts into each namespace
-        before = deployment.content(), elsewhere.content()
-        kubeconfig.write_text(second.kubeconfig.read_text())
-        for result in (deployment.stack.up(), deployment.stack.destroy()):
-            assert "wrong cluster: this stack belongs to the cluster whose" in result.expect(1).output
-            assert "Traceback" not in result.output
-        assert (deployment.content(), elsewhere.content()) == before
+    eventually(lambda: len(elsewhere.content()) == 3)  # with what the control plane puts into each namespace
+    before = deployment.content(), elsewhere.content()
+    kubeconfig.write_text(elsewhere.cluster.kubeconfig.read_text())
+    for result in (deployment.stack.up(), deployment.stack.destroy()):
+        assert "wrong cluster: this stack belongs to the cluster whose" in result.expect(1).output
+        assert "Traceback" not in result.output
+    assert (deployment.content(), elsewhere.content()) == before
     kubeconfig.write_text(deployment.cluster.kubeconfig.read_text())
     deployment.stack.destroy().expect()
     assert deployment.is_gone()

@@ -55,7 +55,7 @@ def test_a_pod_that_crashes_shows_its_last_words_and_exit_code_3(cluster, deploy
     deployment.write()
     deployment.write("other")
     deployment.stack.config["kmm:rollout"] = {"wait": False}
-    deployment.stack.up()
+    deployment.stack.up().expect()
     module = f"{deployment.namespace}/kmod"
     pod, _ = sorted(deployment.pods(), key=lambda pod: pod["metadata"]["name"])
     found = connect(str(cluster.kubeconfig)).pods(ROLE_MODULE_LOADER, modules={module})

@@ -1,21 +1,63 @@
 """Guards against a language host of ours with which the tests see what no user does."""
 
-from tests.engine.deployment import KERNEL, declared
-from tools.stack import Stack
+import pytest
+
+from tests.engine.deployment import KERNEL, NEXT_KERNEL, declared
+from tests.engine.warm_stack import WarmStack
+
+PRINTS = """
+import sys
+class Late:
+    def __del__(self):
+        print("at the end")
+late = Late()
+late.itself = late
+print("to stdout")
+print("to stderr", file=sys.stderr)
+"""
 
 
-def test_a_program_on_it_tells_and_declares_what_it_does_on_pulumi_s_own(deployment, tools):
-    warm, cold = deployment.stack, Stack(deployment.stack.folder, tools)
-    cold.config = warm.config
+@pytest.fixture
+def tiny(tools, tmp_path):
+    """Makes a stack of a program without resources."""
+
+    def stack_of(program):
+        folder = tmp_path / "program"
+        folder.mkdir()
+        (folder / "Pulumi.yaml").write_text("{name: tiny, runtime: python}")
+        (folder / "__main__.py").write_text(program)
+        return WarmStack(tmp_path / "stack", tools, folder)
+
+    return stack_of
+
+
+def test_a_program_on_it_tells_and_declares_what_it_does_on_pulumi_s_own(deployment):
+    warm, cold = deployment.stack, deployment.stack.cold()
     warm.config["kmm:modules"] = ["missing.yaml"]
-    assert words(warm.preview().expect(1).output) == words(cold.preview().expect(1).output)
+    assert words(warm.preview().expect(1)) == words(cold.preview().expect(1))
 
-    deployment.write(plugin=True)
-    deployment.nodes.add(KERNEL)
+    for name in ("one", "two", "three"):
+        deployment.write(name, plugin=True)
+    for kernel, count in ((KERNEL, 2), (NEXT_KERNEL, 1), ("6.1.0-1", 1)):
+        deployment.nodes.add(kernel, count)
     warm.up().expect()
     assert not declared(cold.preview("--diff").expect())
 
 
-def words(output):
+@pytest.mark.parametrize("program", ["raise ValueError('wrong')", "raise SystemExit(3)"])
+def test_a_program_that_fails_on_it_tells_what_it_does_on_pulumi_s_own(tiny, program):
+    stack = tiny(program)
+    assert words(stack.preview().expect(1)) == words(stack.cold().preview().expect(1))
+
+
+def test_what_a_program_itself_writes_fails_a_test_where_pulumi_s_own_host_shows_it(tiny):
+    stack = tiny(PRINTS)
+    with pytest.raises(AssertionError, match="to stdout\nto stderr\nat the end"):
+        stack.preview()
+    shown = map(str.strip, words(stack.cold().preview().expect()))
+    assert {"to stdout", "to stderr", "at the end"} <= set(shown)
+
+
+def words(result):
     """The output without progress: how often the engine shows that depends on time."""
-    return [line for line in output.splitlines() if not line.startswith("@ ")]
+    return [line for line in result.output.splitlines() if not line.startswith("@ ")]

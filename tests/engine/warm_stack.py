@@ -1,47 +1,74 @@
 """A stack whose program starts at once: its process is forked from one that has imported everything."""
 
+import ctypes
+import importlib
 import json
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import grpc
 from pulumi.runtime.proto.language_pb2 import AboutResponse, GetRequiredPackagesResponse, RunRequest, RunResponse
 from pulumi.runtime.proto.language_pb2_grpc import LanguageRuntimeServicer, add_LanguageRuntimeServicer_to_server
 
-from tools.bootstrap import Toolset
+from tools.bootstrap import CHECKOUT, Toolset
 from tools.stack import Stack
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["kmm.program"])
+_PRELOADED = "kmm.program"
+_PROCESSES.set_forkserver_preload([_PRELOADED])
 _HAS_SAID_WHY = 32  # a program ends so when the user has been told its error
+_GOES_ON_SECONDS = 5  # a program that was interrupted
 
 
 class WarmStack(Stack):
     """A Stack with a language host of ours: imports and pip take more than half of a run.
 
-    The program has a process, script, arguments and environment as Pulumi's host gives it. It ends with the engine.
+    The program has a process of its own, with script, arguments and environment as Pulumi's host gives them, and is
+    interrupted as there. What it writes itself, which users are shown, is an AssertionError here. `cold` alone runs
+    the imports anew, and with sets in an order of its own.
     """
 
-    def __init__(self, folder: Path, tools: Toolset) -> None:
-        super().__init__(folder, tools)
-        self._script = tools.binary("pulumi-language-python-exec")
+    def __init__(self, folder: Path, tools: Toolset, program: Path = CHECKOUT) -> None:
+        super().__init__(folder, tools, program)
+        self._tools = tools
+
+    def cold(self) -> Stack:
+        """The same stack on Pulumi's own host."""
+        cold = Stack(self.folder, self._tools, self.program)
+        cold.config = self.config
+        return cold
 
     @contextmanager
     def language_host(self) -> Iterator[tuple[str, ...]]:
-        """Serve the engine until the operation has ended."""
+        """Serve the engine until the operation has ended. Raises AssertionError with what the program wrote itself."""
+        words = self.folder / "words"
+        words.write_text("")
+        try:
+            with self._serving(words) as port:
+                yield "--client", f"127.0.0.1:{port}"
+        finally:
+            assert not (written := words.read_text()), f"the program itself wrote:\n{written}"
+
+    @contextmanager
+    def _serving(self, words: Path) -> Iterator[int]:
+        host = _LanguageHost(str(self._tools.binary("pulumi-language-python-exec")), self.environment, words)
         with ThreadPoolExecutor() as threads:
             server = grpc.server(threads)
-            add_LanguageRuntimeServicer_to_server(_LanguageHost(self._script, self.environment), server)
+            add_LanguageRuntimeServicer_to_server(host, server)
             port = server.add_insecure_port("127.0.0.1:0")
             server.start()
             try:
-                yield "--client", f"127.0.0.1:{port}"
+                yield port
             finally:
                 server.stop(grace=None).wait()
 
@@ -49,9 +76,10 @@ class WarmStack(Stack):
 class _LanguageHost(LanguageRuntimeServicer):
     """What the engine asks of pulumi-language-python where all plugins are there."""
 
-    def __init__(self, script: Path, environment: Mapping[str, str]) -> None:
-        self._script = str(script)
+    def __init__(self, script: str, environment: Mapping[str, str], words: Path) -> None:
+        self._script = script
         self._environment = environment
+        self._words = words
 
     def About(self, request, context) -> AboutResponse:  # noqa: N802, names are the protocol's
         return AboutResponse()
@@ -60,10 +88,10 @@ class _LanguageHost(LanguageRuntimeServicer):
         return GetRequiredPackagesResponse()
 
     def Run(self, request: RunRequest, context: grpc.ServicerContext) -> RunResponse:  # noqa: N802
-        process = _PROCESSES.Process(target=_run, args=(self._arguments(request), self._environment_of(request)))
+        given = self._arguments(request), self._environment_of(request), self._words
+        process = _PROCESSES.Process(target=_run, args=given)
         process.start()
-        context.add_callback(process.terminate)  # the engine was killed, or waits for nothing but the program's end
-        process.join()
+        _wait(process, context)
         if process.exitcode in (0, _HAS_SAID_WHY):
             return RunResponse(bail=bool(process.exitcode))
         return RunResponse(error=f"program exited with non-zero exit code: {process.exitcode}")
@@ -87,8 +115,34 @@ class _LanguageHost(LanguageRuntimeServicer):
         return {**self._environment, **{key: json.dumps(value) for key, value in config.items()}}
 
 
-def _run(arguments: list[str], environment: Mapping[str, str]) -> None:
+def _wait(process: ForkServerProcess, context: grpc.ServicerContext) -> None:
+    """Wait for the program's end; interrupt it when the engine was killed, or waits for nothing else any more."""
+    engine, end = multiprocessing.Pipe(duplex=False)
+    if not context.add_callback(end.close):  # it has ended already
+        end.close()
+    wait([process.sentinel, engine])
+    if process.exitcode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGINT)
+        process.join(_GOES_ON_SECONDS)
+        process.kill()
+        process.join()
+
+
+def _run(arguments: list[str], environment: Mapping[str, str], words: Path) -> None:
+    """Be the program, up to the end of an interpreter: objects that go then may have something to say."""
+    with words.open("ab") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    program = importlib.import_module(_PRELOADED)  # which hides what may have failed
+    assert Path(program.__file__).is_relative_to(CHECKOUT)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # what was imported may have asked for it
     sys.argv = arguments
-    runpy.run_path(arguments[0], run_name="__main__")
+    code = 1
+    try:
+        runpy.run_path(arguments[0], run_name="__main__")
+    except SystemExit as end:
+        code = end.code
+    ctypes.pythonapi.Py_Exit(code)

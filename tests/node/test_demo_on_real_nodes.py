@@ -9,6 +9,7 @@ import re
 import pytest
 from rich.console import Console
 
+from kmm.names import KERNEL_LABEL
 from tools.demo.real_parts import SIGNER, workplace
 from tools.demo.real_story import tear_down, tell
 from tools.real.site import FOLDER
@@ -63,7 +64,10 @@ def test_the_demo_tells_in_the_kernel_s_words_how_modules_come_move_and_go(site,
     steps, (modules, log) = followed
     assert steps == {("+", "Job"), ("+", "DaemonSet"), ("-", "DaemonSet")}
     assert set(modules.split()) >= {"kmm_sample", "kmm_sample_base"}
+    assert log.endswith('kmm_sample: loaded, greeting "good evening"\n')
     assert "unloaded" not in log
+    labels = site.cluster.api.request("GET", f"/api/v1/nodes/{virtual_machine.name}")["metadata"]["labels"]
+    assert labels[KERNEL_LABEL] == second.replace("+", "_")
 
     end = recorder()
     tear_down(place, end)

@@ -5,11 +5,11 @@ Against an image that does not build, that its documented user or settings do no
 
 import re
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Self
 
 import pytest
@@ -20,7 +20,7 @@ from tools.bootstrap import CHECKOUT
 from tools.real.images import DEBIAN_IMAGE
 from tools.real.network import REGISTRY
 from tools.real.node_root import debian_root, kernels
-from tools.real.site import Site
+from tools.real.site import FOLDER, Site
 
 LOADER_IMAGE = CHECKOUT / "loader-image"
 BASE_IMAGE = "debian:made"
@@ -32,7 +32,8 @@ class Docker:
     def __init__(self, debian: Debian, folder: Path) -> None:
         host = f"unix://{folder}/socket"
         self.environment = debian.environment | {"DOCKER_HOST": host, "DOCKER_BUILDKIT": "1", "HOME": str(folder)}
-        places = [f"--{name}={folder / name}" for name in ("data-root", "exec-root", "pidfile")]
+        self._runtime = folder / "run"
+        places = [f"--data-root={folder / 'data'}", f"--exec-root={self._runtime}", f"--pidfile={folder / 'pid'}"]
         # Containers use the machine's network, to which nothing is added.
         network = ["--bridge=none", "--iptables=false", "--ip6tables=false", f"--insecure-registry={REGISTRY}"]
         self._command = ["dockerd", f"--host={host}", *places, *network]
@@ -56,18 +57,19 @@ class Docker:
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.wait()
-        left_mounted = self._folder / "exec-root/netns/default"
-        subprocess.run(["umount", left_mounted], capture_output=True, check=False)
+        subprocess.run(["umount", self._runtime / "netns/default"], capture_output=True, check=False)
 
 
 @pytest.fixture
 def docker(site: Site) -> Iterator[Docker]:
     """Docker, which has its base image from the site's registry and packages from its mirror."""
-    # The sockets of an engine need short names: pytest's own folder may be too deep.
-    with TemporaryDirectory(prefix="docker-") as folder, Docker(docker_engine(), Path(folder)) as running:
+    folder = FOLDER / "docker"  # not pytest's own, which may be too deep: paths of sockets end after 107 bytes
+    folder.mkdir()
+    with Docker(docker_engine(), folder) as running:
         running("pull", DEBIAN_IMAGE)
         running("tag", DEBIAN_IMAGE, BASE_IMAGE)  # BuildKit itself would ask the registry by HTTPS
         yield running
+    shutil.rmtree(folder)
 
 
 def readme_commands() -> str:

@@ -20,27 +20,17 @@ def other_kernel(sample):
     return other
 
 
-def test_an_up_after_the_reboot_builds_for_the_new_kernel_and_drops_the_old_loader(sample, site, other_kernel):
-    sample.write()
-    sample.up()
-    sample.up()  # clears away what may have been built
-    site.boot(sample.machine, other_kernel)
-    assert object_steps(sample.up()) == ONE_FOR_THE_OTHER | {("create", "Job"): 2}
-    assert sample.loaded()
-    assert sample.kernel_words() == ["hello"]
-    assert sample.deployment.labels(sample.machine.name)["kernel-version.full"] == other_kernel.replace("+", "_")
-    assert object_steps(sample.up()) == {("delete", "Job"): 2}
-
-
 def test_with_the_kernel_named_beforehand_nothing_is_built_after_the_reboot(sample, site, other_kernel):
     sample.write()
     sample.up()
+    sample.up()  # clears away what may have been built
+    sample.begin()
     sample.write(image_of={other_kernel: "made-beforehand"})
     sample.stack.config["kmm:futureKernels"] = [other_kernel]
     assert object_steps(sample.up()) == {("create", "Job"): 2}
     assert "made-beforehand" in sample.tags()
     assert object_steps(sample.up()) == {("delete", "Job"): 2}
-    assert sample.kernel_words() in ([], ["hello"])
+    assert sample.kernel_words() == []
 
     site.boot(sample.machine, other_kernel)
     assert object_steps(sample.up()) == ONE_FOR_THE_OTHER

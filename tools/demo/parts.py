@@ -12,7 +12,7 @@ import requests
 import trustme
 
 from tools.bootstrap import Toolset
-from tools.cluster import Cluster
+from tools.cluster import Cluster, free_ports
 from tools.demo import sample
 from tools.demo.workplace import Workplace
 from tools.images import Pusher
@@ -37,7 +37,7 @@ class LocalRegistry:
         """Make it run. Raises RegistryStartError when it does not, for instance because its port was taken."""
         if self._running():
             return
-        address = self.host if self._registry.folder.exists() else "127.0.0.1:0"
+        address = self.host if self._registry.folder.exists() else f"127.0.0.1:{free_ports(1)[0]}"
         self._folder.mkdir(parents=True, exist_ok=True)
         tls = {"certificate": str(self._folder / "server.pem"), "key": str(self._folder / "server.key")}
         if not self.authority.exists():

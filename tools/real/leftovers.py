@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,9 @@ from tools.cluster import Cluster
 from tools.processes import kill_all
 from tools.real import network
 
-# Ending `unshare` ends the kubelet's node with all its containers and mounts.
-_PROGRAMS: Final = ("unshare", "qemu-system-x86", "registry", "busybox")  # the kernel's names, of 15 letters at most
+# Ending `unshare` ends the kubelet's node with all its containers and mounts. Names are the kernel's, of 15 letters at
+# most; `dockerd` is of a test.
+_PROGRAMS: Final = ("unshare", "qemu-system-x86", "registry", "busybox", "dockerd")
 
 
 def remove(folder: Path, tools: Toolset) -> None:
@@ -23,6 +25,7 @@ def remove(folder: Path, tools: Toolset) -> None:
     Cluster(folder / "cluster", tools).stop()
     network.down(folder)
     remove_cgroups(folder)
+    _unmount(folder)
     if folder.exists():
         shutil.rmtree(folder)
 
@@ -42,6 +45,14 @@ def _processes(folder: Path) -> Iterator[int]:
             continue
         if program in _PROGRAMS and f"{folder}/".encode() in command + b"/":
             yield int(process.name)
+
+
+def _unmount(folder: Path) -> None:
+    """Unmount what Docker of a test has mounted, the last first."""
+    mounts = [Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in reversed(mounts):
+        if mount.is_relative_to(folder):
+            subprocess.run(["umount", mount], check=False, capture_output=True)
 
 
 def remove_cgroups(folder: Path) -> None:

@@ -2,11 +2,8 @@
 
 import pytest
 
-from tools.cluster import Cluster
-
 
 @pytest.fixture(scope="session")
-def cluster(tools, tmp_path_factory):
-    """A cluster that no other tests use; one worker runs all of these."""
-    with Cluster(tmp_path_factory.mktemp("cluster"), tools) as running:
-        yield running
+def cluster(whole_cluster):
+    """A cluster that no tests use at the same time."""
+    return whole_cluster
