@@ -1,6 +1,6 @@
 """A stack whose program starts at once: its process is forked from one that has imported everything."""
 
-import ctypes
+import gc
 import importlib
 import json
 import multiprocessing
@@ -24,7 +24,7 @@ from tools.bootstrap import CHECKOUT, Toolset
 from tools.stack import Stack
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PRELOADED = "kmm.program"
+_PRELOADED = "tests.engine.warm_imports"
 _PROCESSES.set_forkserver_preload([_PRELOADED])
 _HAS_SAID_WHY = 32  # a program ends so when the user has been told its error
 _GOES_ON_SECONDS = 5  # a program that was interrupted
@@ -130,19 +130,17 @@ def _wait(process: ForkServerProcess, context: grpc.ServicerContext) -> None:
 
 
 def _run(arguments: list[str], environment: Mapping[str, str], words: Path) -> None:
-    """Be the program, up to the end of an interpreter: objects that go then may have something to say."""
+    """Be the program."""
     with words.open("ab") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
-    program = importlib.import_module(_PRELOADED)  # which hides what may have failed
-    assert Path(program.__file__).is_relative_to(CHECKOUT)
+    imported = importlib.import_module(_PRELOADED)  # multiprocessing hides what may have failed
+    assert Path(imported.PROGRAM).is_relative_to(CHECKOUT)
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None  # what was imported may have asked for it
     sys.argv = arguments
-    code = 1
     try:
         runpy.run_path(arguments[0], run_name="__main__")
-    except SystemExit as end:
-        code = end.code
-    ctypes.pythonapi.Py_Exit(code)
+    finally:
+        gc.collect()  # what goes at the end of an interpreter may have something to say
