@@ -69,7 +69,9 @@ def test_a_loader_changes_only_after_the_device_plugin_has_left_the_node(deploym
     assert deployment.ready_label() in deployment.labels(loaded)
 
 
-def test_a_renamed_module_is_unloaded_before_it_is_loaded_under_its_new_name(deployment, kubelet):
+@pytest.fixture
+def renamed(deployment, kubelet):
+    """A Module that was deployed under its old name, and is Ready on a node; returns the node's name."""
     deployment.write("old")
     (node,) = kubelet.add_nodes()
     with running(deployment.stack, *UP) as up:
@@ -77,23 +79,20 @@ def test_a_renamed_module_is_unloaded_before_it_is_loaded_under_its_new_name(dep
         finish(up)
     deployment.remove("old")
     deployment.write("new")
+    return node
+
+
+def test_a_renamed_module_is_unloaded_before_it_is_loaded_under_its_new_name(deployment, kubelet, renamed):
     with running(deployment.stack, *UP) as up:
         old = eventually(lambda: ending(deployment.pods()))
         assert stays_so(lambda: len(deployment.pods()) == 1), "loaded anew beside the pod that is to unload"
         kubelet.end(old)
         kubelet.run(eventually(lambda: [pod for pod in deployment.pods() if pod["metadata"]["uid"] != uid(old)])[0])
         finish(up)
-    assert deployment.labels(node).keys() == {"kernel-version.full", deployment.ready_label("new")}
+    assert deployment.labels(renamed).keys() == {"kernel-version.full", deployment.ready_label("new")}
 
 
-def test_a_renamed_module_is_waited_for_too_where_the_run_that_ended_its_pod_was_killed(deployment, kubelet):
-    deployment.write("old")
-    (node,) = kubelet.add_nodes()
-    with running(deployment.stack, *UP) as up:
-        kubelet.run(eventually(deployment.pods)[0])
-        finish(up)
-    deployment.remove("old")
-    deployment.write("new")
+def test_a_renamed_module_is_waited_for_too_where_the_run_that_ended_its_pod_was_killed(deployment, kubelet, renamed):
     with running(deployment.stack, *UP) as up:
         old = eventually(lambda: ending(deployment.pods()))
         kill(up)
@@ -104,8 +103,8 @@ def test_a_renamed_module_is_waited_for_too_where_the_run_that_ended_its_pod_was
         kubelet.say_at_the_end(old, "unload failed: modprobe: FATAL: Module old is in use.", phase="Failed")
         kubelet.run(eventually(lambda: [pod for pod in deployment.pods() if pod["metadata"]["uid"] != uid(old)])[0])
         kubelet.end(old)  # its volumes are gone
-        assert f"{node}: {old['metadata']['namespace']}/{old['metadata']['name']}: unload failed" in finish(up, 1)
-    assert deployment.ready_label("new") in deployment.labels(node)
+        assert f"{renamed}: {old['metadata']['namespace']}/{old['metadata']['name']}: unload failed" in finish(up, 1)
+    assert deployment.ready_label("new") in deployment.labels(renamed)
 
 
 def uid(one):

@@ -55,10 +55,14 @@ def _all_tools():
 
 
 def pytest_collection_modifyitems(items):
-    """Whatever is in this folder needs real nodes."""
+    """Whatever is in this folder needs real nodes.
+
+    Short tests without the virtual machine come last: the worker that has nothing else left takes them from the other.
+    """
     for item in items:
         if item.path.is_relative_to(_FOLDER):
             item.add_marker(pytest.mark.node)
+    items.sort(key=lambda item: item.path.is_relative_to(_FOLDER) and "virtual_machine" not in item.fixturenames)
 
 
 @pytest.hookimpl(wrapper=True)

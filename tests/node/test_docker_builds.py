@@ -17,6 +17,7 @@ from debian_packages import Debian, docker_engine
 from module_signing import Image, new_signing_key, run, signed_by
 
 from tools.bootstrap import CHECKOUT
+from tools.real import leftovers
 from tools.real.images import DEBIAN_IMAGE
 from tools.real.network import REGISTRY
 from tools.real.node_root import debian_root, kernels
@@ -32,8 +33,7 @@ class Docker:
     def __init__(self, debian: Debian, folder: Path) -> None:
         host = f"unix://{folder}/socket"
         self.environment = debian.environment | {"DOCKER_HOST": host, "DOCKER_BUILDKIT": "1", "HOME": str(folder)}
-        self._runtime = folder / "run"
-        places = [f"--data-root={folder / 'data'}", f"--exec-root={self._runtime}", f"--pidfile={folder / 'pid'}"]
+        places = [f"--data-root={folder / 'data'}", f"--exec-root={folder / 'run'}", f"--pidfile={folder / 'pid'}"]
         # Containers use the machine's network, to which nothing is added.
         network = ["--bridge=none", "--iptables=false", "--ip6tables=false", f"--insecure-registry={REGISTRY}"]
         self._command = ["dockerd", f"--host={host}", *places, *network]
@@ -57,7 +57,7 @@ class Docker:
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.wait()
-        subprocess.run(["umount", self._runtime / "netns/default"], capture_output=True, check=False)
+        leftovers.unmount(self._folder)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def remove(folder: Path, tools: Toolset) -> None:
     Cluster(folder / "cluster", tools).stop()
     network.down(folder)
     remove_cgroups(folder)
-    _unmount(folder)
+    unmount(folder)
     if folder.exists():
         shutil.rmtree(folder)
 
@@ -47,8 +47,8 @@ def _processes(folder: Path) -> Iterator[int]:
             yield int(process.name)
 
 
-def _unmount(folder: Path) -> None:
-    """Unmount what Docker of a test has mounted, the last first."""
+def unmount(folder: Path) -> None:
+    """Unmount what is mounted below the folder, the last first; Docker of a test mounts its own folders."""
     mounts = [Path(line.split()[1]) for line in Path("/proc/mounts").read_text().splitlines()]
     for mount in reversed(mounts):
         if mount.is_relative_to(folder):
