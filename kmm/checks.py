@@ -76,6 +76,12 @@ def _mapping_path(index: int) -> FieldPath:
     return (*_CONTAINER, "kernelMappings", index)
 
 
+def image_path(container: ModuleLoaderContainer, index: int) -> FieldPath:
+    """The field that names the image of the mapping with this index: its own, or the container's."""
+    place = _mapping_path(index) if container.kernel_mappings[index].container_image else _CONTAINER
+    return (*place, "containerImage")
+
+
 def _mapping_warnings(module: Module) -> Iterator[Finding]:
     mappings = module.spec.module_loader.container.kernel_mappings
     for index, mapping in enumerate(mappings):
@@ -212,15 +218,14 @@ def _job_image_warnings(container: ModuleLoaderContainer) -> Iterator[Finding]:
 
 
 def _made_image_warnings(container: ModuleLoaderContainer, index: int) -> Iterator[Finding]:
-    mapping, place = container.kernel_mappings[index], _mapping_path(index)
+    mapping = container.kernel_mappings[index]
     image = mapping.container_image or container.container_image or ""
     is_built, is_signed = mapping.build or container.build, mapping.sign or container.sign
     # One kernel's own image may well be there already, while those of others are made.
     is_made = (mapping.build or mapping.sign) if mapping.container_image else (is_built or is_signed)
     if "@" in image and is_made:
-        path = place if mapping.container_image else _CONTAINER
         message = f"{image} is by digest, which an image that is to be made cannot have beforehand; name a tag"
-        yield Finding((*path, "containerImage"), message)
+        yield Finding(image_path(container, index), message)
     if is_signed and not is_built:
         yield from _unsigned_image_warnings(container, index, image)
 

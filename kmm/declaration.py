@@ -70,10 +70,11 @@ def gated_wait(kernel: KernelManifests, owner: str) -> Wait:
 class Leaving:
     """What leaves nodes before anything new comes to them. DaemonSets are `namespace/name`.
 
-    `release`: by node name, the ready labels that go. `plugins` must have left these nodes then. `losing`: nodes whose
-    kernel label goes or changes, which ends the pods of the loaders `ending` there. `daemon_sets` go altogether.
-    `reloads`: loaders that change in place, later in the run, which ends pods then. `departing`: loaders' pods that end
-    already where others come, since an earlier run was killed; their DaemonSets by the pods' `namespace/name`.
+    `release`: by node name, the ready labels that go. `plugins` must have left these nodes then, and stay elsewhere.
+    `losing`: nodes whose kernel label goes or changes, which ends the pods of the loaders `ending` there. `daemon_sets`
+    go altogether. `reloads`: loaders that change in place, later in the run, which ends pods then. `departing`: pods of
+    loaders that end already where others come, since an earlier run was killed; their DaemonSets by the pods'
+    `namespace/name`.
     """
 
     release: dict[str, list[str]]
@@ -120,7 +121,7 @@ def what_leaves(
     ]
     return Leaving(
         release=labels_to_release(certain),
-        plugins=device_plugins_of(certain, live),
+        plugins=[one for one in device_plugins_of(certain, live) if one not in going],
         losing=sorted({node for node, _ in moved}),
         ending=sorted({loader for _, loader in moved}),
         daemon_sets=going,

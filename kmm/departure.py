@@ -1,7 +1,7 @@
 """Takes DaemonSets out of the cluster in the order that lets modules be unloaded."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +10,7 @@ from kmm.final_words import FinalWords, say
 from kmm.label_ownership import given_up, stack_of
 from kmm.modprobe_words import WAS_LOADED
 from kmm.names import KERNEL_LABEL, ROLE_DEVICE_PLUGIN, ROLE_MODULE_LOADER, ready_label
-from kmm.nodes import lost
+from kmm.nodes import Node, lost
 from kmm.rollout import Workload
 from kmm.workloads import Pod
 
@@ -43,17 +43,15 @@ def await_device_plugins(cluster: "Cluster", plugins: Iterable[str], release: La
         return pod.owner in names and ready_label(*pod.module.split("/")) in release.get(pod.node, ())
 
     if names and release:
-        _refuse_labels_of_others(cluster, [pod for pod in cluster.pods(ROLE_DEVICE_PLUGIN) if leaving(pod)])
-        _await_no_pods(cluster, ROLE_DEVICE_PLUGIN, leaving)
+        _await_no_pods(cluster, ROLE_DEVICE_PLUGIN, leaving, check=_refuse_labels_of_others)
 
 
-def _refuse_labels_of_others(cluster: "Cluster", leaving: Sequence[Pod]) -> None:
+def _refuse_labels_of_others(leaving: Sequence[Pod], nodes: Mapping[str, Node]) -> None:
     """Raise ClusterError where the ready label is still on that these device plugins go by: they would never leave."""
-    labels = {node.name: node.labels for node in cluster.nodes()} if leaving else {}
     found: dict[str, list[str]] = {}
     for pod in leaving:
         label = ready_label(*pod.module.split("/"))
-        if label in labels.get(pod.node, ()):
+        if pod.node in nodes and label in nodes[pod.node].labels:
             found.setdefault(label, []).append(pod.node)
     if found:
         lines = [
@@ -161,16 +159,22 @@ def _found_module(cluster: "Cluster", pod: Pod) -> bool:
 
 
 def _await_no_pods(
-    cluster: "Cluster", role: str, leaving: Callable[[Pod], bool], modules: Collection[str] = ()
+    cluster: "Cluster",
+    role: str,
+    leaving: Callable[[Pod], bool],
+    modules: Collection[str] = (),
+    check: Callable[[Sequence[Pod], Mapping[str, Node]], None] = lambda _leaving, _nodes: None,
 ) -> list[Pod]:
     """Wait until no pod of these Modules, or of any, is `leaving`; returns those that were there at the first look.
 
+    `check` may raise at what the first look found: those pods, and all nodes by name.
     Pods on a node that does not report stay until it does, or is deleted: nobody waits for those.
     Only what is left is looked at again and again: a list of thousands of pods or nodes is work for all.
     """
     started = read = time.monotonic()
     first = left = [pod for pod in cluster.pods(role, modules=modules) if leaving(pod)]
     nodes = {node.name: node for node in cluster.nodes()} if left else {}
+    check(left, nodes)
     took = 0.0
     while left := [pod for pod in left if not lost(nodes.get(pod.node))]:
         now = time.monotonic()

@@ -104,11 +104,8 @@ def _listen(cluster: "Cluster", owners: Collection[str], words: FinalWords, done
                 if done.is_set():
                     return
                 pod, words.heard = event.gone, event.version
-                if pod is None:
-                    continue
-                if pod.owner in owners:
+                if pod is not None and pod.owner in owners:
                     words.hear(pod)
-                words.gone.add(pod.key)
         except ClusterError as error:
             say(f"warning: pods may end unheard, and with them what failed to unload: {error}")
             words.heard, pause = "", _PAUSE_AFTER_ERROR

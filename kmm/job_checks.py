@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from kmm.checks import image_path
 from kmm.definition import Toleration
 from kmm.jobs import Builder, JobSettings, PodSettings
 from kmm.manifests.job import JobType, node_selector, tolerations
@@ -13,7 +14,6 @@ from kmm.plan import Action, Plan
 from kmm.problems import field_name
 
 _JOB_TYPES: Final = {Action.BUILD: JobType.BUILD, Action.SIGN: JobType.SIGN}
-_CONTAINER: Final = ("spec", "moduleLoader", "container")
 _SHOWN: Final = 5  # kernels in one message
 
 
@@ -22,6 +22,9 @@ class SettingWarning(NamedTuple):
 
     field: str
     message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
 
 
 def job_problems(plan: Plan, settings: JobSettings, nodes: Sequence[Node]) -> tuple[str, ...]:
@@ -43,18 +46,12 @@ def shared_images(plan: Plan) -> Iterator[SettingWarning]:
     for (module, image), kernels in makers.items():
         if len(kernels) > 1:
             first, *_ = kernels.values()
+            path = image_path(first.module.spec.module_loader.container, first.mapping)
             yield SettingWarning(
-                f"{module}: {_image_field(first)}",
+                f"{module}: {field_name(path)}",
                 f"{image} is made by the Jobs of kernel {_listed([*kernels])}: whichever ends last decides whose module"
                 " it holds. Put ${KERNEL_FULL_VERSION} into its tag",
             )
-
-
-def _image_field(resolved: ResolvedKernel) -> str:
-    """The field that names the image."""
-    container = resolved.module.spec.module_loader.container
-    own = ("kernelMappings", resolved.mapping) if container.kernel_mappings[resolved.mapping].container_image else ()
-    return field_name((*_CONTAINER, *own, "containerImage"))
 
 
 def _builder_warnings(builds: Sequence[ResolvedKernel], builder: Builder) -> Iterator[SettingWarning]:

@@ -15,14 +15,13 @@ from kmm import checks
 from kmm.definition import Module
 from kmm.definition.messages import explain
 from kmm.documents import Document, Position, parse_documents
-from kmm.names import MODULE_KIND
+from kmm.names import LIST_KINDS, MODULE_KIND
 from kmm.problems import DefinitionError, FieldPath, Problem, Severity, field_name, shown
 
 MAX_BYTES: Final = 4 * 1024 * 1024  # per file; a thousand Modules
 MAX_PROBLEMS: Final = 100  # reported per document
 
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
-_LIST_KINDS: Final = ("List", f"{MODULE_KIND}List")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,7 @@ class _Loader:
             self.add(place, (), f"must be a {MODULE_KIND}, not {shown(value)}")
             return
         kind = value.get("kind", MODULE_KIND)
-        if kind in _LIST_KINDS:
+        if kind in LIST_KINDS:
             items = value.get("items")
             if isinstance(items, list):
                 for index, item in enumerate(items):
@@ -257,6 +256,6 @@ def _decode(content: bytes) -> str:
 
 
 def _other_kind(kind: object) -> str:
-    close = get_close_matches(str(kind), (MODULE_KIND, *_LIST_KINDS), n=1)
+    close = get_close_matches(str(kind), (MODULE_KIND, *LIST_KINDS), n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{shown(kind)} is not read here, only {', '.join((MODULE_KIND, *_LIST_KINDS))}{hint}"
+    return f"{shown(kind)} is not read here, only {', '.join((MODULE_KIND, *LIST_KINDS))}{hint}"

@@ -10,6 +10,7 @@ from typing import Final
 API_GROUP: Final = "kmm.sigs.x-k8s.io"
 API_VERSION: Final = f"{API_GROUP}/v1beta1"
 MODULE_KIND: Final = "Module"
+LIST_KINDS: Final = ("List", f"{MODULE_KIND}List")
 
 NODE_PREFIX: Final = "kmm.node.kubernetes.io/"
 MODULE_NAME_LABEL: Final = NODE_PREFIX + "module.name"

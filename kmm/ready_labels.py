@@ -18,7 +18,6 @@ def label_changes(manager: str, found: Found, nodes: Iterable[Node]) -> list[Lab
     Of those that waits of earlier runs left behind, too, which are this manager's from now on.
     """
     nodes = list(nodes)
-    inherited = _left_behind(manager, found, nodes)
     ready: dict[str, set[str]] = {}
     kept: dict[str, set[str]] = {}
     for workload, outcomes_found in found.items():
@@ -27,6 +26,7 @@ def label_changes(manager: str, found: Found, nodes: Iterable[Node]) -> list[Lab
                 ready.setdefault(outcome.node, set()).add(workload.label)
             elif outcome.state is State.LEFT_OUT:
                 kept.setdefault(outcome.node, set()).add(workload.label)
+    inherited = _left_behind(manager, found, nodes) if kept else {}
     changes = []
     for node in nodes:
         owned = owned_labels(manager, node)
@@ -53,9 +53,8 @@ def is_settled(
     running = {(one.namespace, one.name): one for one in daemon_sets}
     found = {one: settled_outcomes(one, running.get((one.namespace, one.name)), by_name) for one in workloads}
     known = {workload: outcomes_found for workload, outcomes_found in found.items() if outcomes_found is not None}
-    if len(known) < len(found) or _left_behind(manager, known, nodes):
-        return False
-    return not label_changes(manager, known, nodes)
+    complete = len(known) == len(found)
+    return complete and not label_changes(manager, known, nodes) and not _left_behind(manager, known, nodes)
 
 
 def _left_behind(manager: str, workloads: Iterable[Workload], nodes: Iterable[Node]) -> dict[str, set[str]]:

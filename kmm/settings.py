@@ -130,7 +130,7 @@ def setting_warnings(settings: Settings, plan: Plan) -> Iterator[str]:
         yield f"kmm:imageCheck is {settings.image_check}: no registry was asked, images are taken for {taken}"
         if settings.pin_digests:
             yield "kmm:pinDigests: no digest is known: loaders that run keep their images, others wait for one"
-    yield from (f"{warning.field}: {warning.message}" for warning in job_warnings(plan, settings.jobs))
+    yield from map(str, job_warnings(plan, settings.jobs))
 
 
 def _parsed(text: str) -> Any:  # noqa: ANN401 (pydantic judges it)

@@ -100,6 +100,11 @@ class TestLeaving:
         found = what_leaves([change(Kind.UNLOAD, "a")], modules, [running], [], {"a"})
         assert found.reloads == ([running.key] if reloads else [])
 
+    def test_a_device_plugin_that_goes_altogether_need_not_leave_single_nodes_first(self):
+        running = [live("plugin", role=ROLE_DEVICE_PLUGIN)]
+        found = [what_leaves([change(Kind.UNLOAD, "a")], (), running, going, ()) for going in ([], ["default/plugin"])]
+        assert [one.plugins for one in found] == [["default/plugin"], []]
+
     def test_what_only_comes_drives_nothing_away(self):
         assert not what_leaves([change(Kind.LOAD, "a")], (), (), [], ())
 

@@ -63,7 +63,6 @@ def test_only_the_pod_that_found_its_module_goes_after_label_and_device_plugin(c
         "list module-loaders",
         "labels a",
         "list device-plugins",
-        "list device-plugins",
         "delete kmod-a",
         "list module-loaders",
     ]

@@ -151,7 +151,7 @@ class Inputs:
         images = self._read_images(make_plan(loaded.modules, nodes, Images(), future, live))
         plan = make_plan(loaded.modules, nodes, images, future, live)
         problems = image_problems(plan, images, require_images=False, require_future=False)
-        shared = (f"{field}: {message}" for field, message in shared_images(plan))
+        shared = map(str, shared_images(plan))
         return Planned(plan, nodes, running, (*map(str, loaded.warnings), *problems.warnings, *shared))
 
     def _read_nodes(

@@ -8,14 +8,12 @@ from typing import Any, Final
 
 from kmm.definition.descriptions import DESCRIPTIONS
 from kmm.definition.module import Module
-from kmm.names import MODULE_KIND
+from kmm.names import LIST_KINDS
 
 Schema = dict[str, Any]
 
 _DROPPED: Final = ("$defs", "title")
 _NO_DEFAULTS: Final[tuple[object, ...]] = (None, [], {})  # they say no more than that the field may be left out
-
-_LIST_KINDS: Final = ["List", f"{MODULE_KIND}List"]
 
 
 def _given(field: str) -> Schema:
@@ -52,7 +50,7 @@ def file_schema() -> Schema:
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Module file of kmm",
-        "if": {"required": ["kind"], "properties": {"kind": {"enum": _LIST_KINDS}}},
+        "if": {"required": ["kind"], "properties": {"kind": {"enum": list(LIST_KINDS)}}},
         "then": {"required": ["items"], "properties": {"items": {"type": "array", "items": reference}}},
         "else": reference,
         "definitions": {"Module": module},

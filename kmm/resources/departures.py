@@ -67,8 +67,7 @@ class DeparturesProvider(ClusterProvider):
         with final_words(cluster, [*leaving["daemon_sets"], *leaving["ending"], *departing.values()]) as words:
             await_departing(cluster, departing, words)
             release_labels(cluster, props["manager"], leaving["release"])
-            stays = [one for one in leaving["plugins"] if one not in leaving["daemon_sets"]]
-            await_device_plugins(cluster, stays, leaving["release"])
+            await_device_plugins(cluster, leaving["plugins"], leaving["release"])
             remove_daemon_sets(cluster, leaving["daemon_sets"], words)
             take_kernel_labels_off(cluster, props["label_owner"], leaving["losing"], leaving["ending"], words)
         return {"report": words.report(), "heard": words.heard}
