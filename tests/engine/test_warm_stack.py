@@ -1,9 +1,12 @@
-"""Guards against a language host of ours with which the tests see what no user does."""
+"""Guards against a language host and dynamic providers of ours with which the tests see what no user does."""
+
+from pathlib import Path
 
 import pytest
 
-from tests.engine.deployment import KERNEL, NEXT_KERNEL, declared
+from tests.engine.deployment import KERNEL, NEXT_KERNEL, UP, declared, eventually, running
 from tests.engine.warm_stack import WarmStack
+from tools.stack import kill
 
 PRINTS = """
 import sys
@@ -14,6 +17,24 @@ late = Late()
 late.itself = late
 print("to stdout")
 print("to stderr", file=sys.stderr)
+"""
+
+PROVIDES = """
+import os, signal, sys, time
+from pulumi.dynamic import Resource, ResourceProvider
+signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+class Provider(ResourceProvider):
+    def create(self, inputs):
+        print("to stdout")
+        print("to stderr", file=sys.stderr)
+        if not inputs["file"]:
+            raise ValueError("wrong")
+        with open(inputs["file"], "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(600)
+class Provided(Resource):
+    pass
+Provided(Provider(), "provided", {"file": FILE})
 """
 
 
@@ -56,6 +77,24 @@ def test_what_a_program_itself_writes_fails_a_test_where_pulumi_s_own_host_shows
         stack.preview()
     shown = map(str.strip, words(stack.cold().preview().expect()))
     assert {"to stdout", "to stderr", "at the end"} <= set(shown)
+
+
+def test_a_provider_that_fails_on_it_tells_what_it_does_on_pulumi_s_own(tiny):
+    stack = tiny(PROVIDES.replace("FILE", "''"))
+    for run in (stack, stack.cold()):
+        told = set(map(str.strip, words(run.up().expect(1))))
+        assert {"to stdout", "to stderr", "ValueError: wrong"} <= told
+
+
+def test_a_provider_on_it_ends_with_its_engine(tiny, tmp_path):
+    file = tmp_path / "provider"
+    stack = tiny(PROVIDES.replace("FILE", repr(str(file))))
+    with running(stack, *UP) as engine:
+        eventually(lambda: file.exists() and file.read_text())
+        command = Path(f"/proc/{file.read_text()}/cmdline")
+        assert command.read_bytes()
+        kill(engine)
+    eventually(lambda: not command.exists() or not command.read_bytes(), within=5)
 
 
 def words(result):

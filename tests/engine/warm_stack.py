@@ -1,14 +1,12 @@
-"""A stack whose program starts at once: its process is forked from one that has imported everything."""
+"""A stack whose program and dynamic providers start at once: forked from a process that has imported everything."""
 
 import gc
-import importlib
 import json
 import multiprocessing
 import os
 import runpy
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -20,12 +18,10 @@ import grpc
 from pulumi.runtime.proto.language_pb2 import AboutResponse, GetRequiredPackagesResponse, RunRequest, RunResponse
 from pulumi.runtime.proto.language_pb2_grpc import LanguageRuntimeServicer, add_LanguageRuntimeServicer_to_server
 
+from tests.engine import warm_processes, warm_providers
 from tools.bootstrap import CHECKOUT, Toolset
 from tools.stack import Stack
 
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PRELOADED = "tests.engine.warm_imports"
-_PROCESSES.set_forkserver_preload([_PRELOADED])
 _HAS_SAID_WHY = 32  # a program ends so when the user has been told its error
 _GOES_ON_SECONDS = 5  # a program that was interrupted
 
@@ -53,10 +49,13 @@ class WarmStack(Stack):
         """Serve the engine until the operation has ended. Raises AssertionError with what the program wrote itself."""
         words = self.folder / "words"
         words.write_text("")
+        python = self.environment
+        self.environment = python | warm_providers.environment()  # in which Pulumi's own host would find no Python
         try:
             with self._serving(words) as port:
                 yield "--client", f"127.0.0.1:{port}"
         finally:
+            self.environment = python
             assert not (written := words.read_text()), f"the program itself wrote:\n{written}"
 
     @contextmanager
@@ -89,8 +88,7 @@ class _LanguageHost(LanguageRuntimeServicer):
 
     def Run(self, request: RunRequest, context: grpc.ServicerContext) -> RunResponse:  # noqa: N802
         given = self._arguments(request), self._environment_of(request), self._words
-        process = _PROCESSES.Process(target=_run, args=given)
-        process.start()
+        process = warm_processes.start(_run, *given)
         _wait(process, context)
         if process.exitcode in (0, _HAS_SAID_WHY):
             return RunResponse(bail=bool(process.exitcode))
@@ -131,14 +129,7 @@ def _wait(process: ForkServerProcess, context: grpc.ServicerContext) -> None:
 
 def _run(arguments: list[str], environment: Mapping[str, str], words: Path) -> None:
     """Be the program."""
-    with words.open("ab") as file:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(file.fileno(), stream.fileno())
-    imported = importlib.import_module(_PRELOADED)  # multiprocessing hides what may have failed
-    assert Path(imported.PROGRAM).is_relative_to(CHECKOUT)
-    os.environ.clear()
-    os.environ.update(environment)
-    tempfile.tempdir = None  # what was imported may have asked for it
+    warm_processes.take_over(environment, words, words)
     sys.argv = arguments
     try:
         runpy.run_path(arguments[0], run_name="__main__")

@@ -24,6 +24,7 @@ _PACKAGES: Final = (
     "ca-certificates",
     "containerd",
     "containernetworking-plugins",
+    "crun",
     "initramfs-tools",
     "iproute2",
     "kmod",
@@ -48,7 +49,7 @@ class Node:
     """What tells the two nodes apart; `address` is where the API server finds the kubelet.
 
     `listen` is the address that the kubelet binds: it lets everybody in who reaches it. `own_disk`: whether its root is
-    a disk, of which the kubelet can tell how full it is.
+    a disk, of which the kubelet can tell how full it is. `runtime`: what containerd runs containers with, runc or crun.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Node:
     pod_subnet: str
     first_pod_address: str | None = None
     own_disk: bool = False
+    runtime: str = "runc"
 
 
 def debian_root() -> Path:
@@ -98,7 +100,7 @@ def lay_over(folder: Path, node: Node, kubeconfig: Path, tools: Toolset) -> None
         "etc/kubelet.json": json.dumps(_kubelet_configuration(node)),
         "etc/kubelet.arguments": f"--hostname-override={node.name} --node-ip={node.address}",
         "etc/kubeconfig": json.dumps(_kubeconfig(kubeconfig, node.api_server)),
-        "etc/containerd/config.toml": _CONTAINERD,
+        "etc/containerd/config.toml": _CONTAINERD.format(runtime=node.runtime),
         f"etc/containerd/certs.d/{REGISTRY}/hosts.toml": f'[host."http://{REGISTRY}"]\n',
         "etc/cni/net.d/10-bridge.conflist": json.dumps(_pod_network(node)),
         "etc/hostname": f"{node.name}\n",
@@ -172,4 +174,8 @@ restrict_oom_score_adj = true
 bin_dir = "/usr/lib/cni"
 [plugins."io.containerd.grpc.v1.cri".registry]
 config_path = "/etc/containerd/certs.d"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+BinaryName = "{{runtime}}"
 """
