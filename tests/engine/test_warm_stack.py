@@ -1,5 +1,8 @@
 """Guards against a language host and dynamic providers of ours with which the tests see what no user does."""
 
+import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -25,13 +28,13 @@ from pulumi.dynamic import Resource, ResourceProvider
 signal.signal(signal.SIGINT, lambda *_: os._exit(0))
 class Provider(ResourceProvider):
     def create(self, inputs):
-        print("to stdout")
+        print("in", os.getcwd(), sys.path[0], sys.argv[0], len(sys.argv), os.environ["PULUMI_PROJECT"])
         print("to stderr", file=sys.stderr)
         if not inputs["file"]:
             raise ValueError("wrong")
         with open(inputs["file"], "w") as file:
             file.write(str(os.getpid()))
-        time.sleep(600)
+        time.sleep(60)
 class Provided(Resource):
     pass
 Provided(Provider(), "provided", {"file": FILE})
@@ -40,7 +43,7 @@ Provided(Provider(), "provided", {"file": FILE})
 
 @pytest.fixture
 def tiny(tools, tmp_path):
-    """Makes a stack of a program without resources."""
+    """Makes a stack of a program."""
 
     def stack_of(program):
         folder = tmp_path / "program"
@@ -81,20 +84,34 @@ def test_what_a_program_itself_writes_fails_a_test_where_pulumi_s_own_host_shows
 
 def test_a_provider_that_fails_on_it_tells_what_it_does_on_pulumi_s_own(tiny):
     stack = tiny(PROVIDES.replace("FILE", "''"))
-    for run in (stack, stack.cold()):
-        told = set(map(str.strip, words(run.up().expect(1))))
-        assert {"to stdout", "to stderr", "ValueError: wrong"} <= told
+    warm, cold = (set(map(str.strip, words(run.up().expect(1)))) for run in (stack, stack.cold()))
+    assert {"to stderr", "ValueError: wrong"} <= warm & cold
+    (told,) = {line for line in warm & cold if line.startswith("in ")}
+    assert str(stack.program) in told
 
 
-def test_a_provider_on_it_ends_with_its_engine(tiny, tmp_path):
+def test_a_provider_on_it_is_no_process_of_its_engine_but_ends_with_it(tiny, tmp_path):
     file = tmp_path / "provider"
     stack = tiny(PROVIDES.replace("FILE", repr(str(file))))
     with running(stack, *UP) as engine:
         eventually(lambda: file.exists() and file.read_text())
-        command = Path(f"/proc/{file.read_text()}/cmdline")
-        assert command.read_bytes()
+        provider = int(file.read_text())
+        assert os.getsid(provider) != os.getsid(engine.pid)
         kill(engine)
+    command = Path(f"/proc/{provider}/cmdline")
     eventually(lambda: not command.exists() or not command.read_bytes(), within=5)
+
+
+def test_a_provider_on_it_ends_when_it_is_interrupted(tools, tmp_path):
+    stack = WarmStack(tmp_path, tools)
+    start = [stack.environment["PULUMI_PYTHON_CMD"], "-u", "-m", "pulumi.dynamic", "127.0.0.1:1"]
+    with subprocess.Popen(start, env=stack.environment, stdout=subprocess.PIPE, text=True) as provider:
+        assert provider.stdout.readline().strip().isdigit()
+        provider.send_signal(signal.SIGINT)
+        try:
+            eventually(lambda: provider.poll() is not None, within=5)
+        finally:
+            provider.kill()
 
 
 def words(result):

@@ -3,10 +3,12 @@
 import importlib
 import multiprocessing
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from tools.bootstrap import CHECKOUT
@@ -14,13 +16,21 @@ from tools.bootstrap import CHECKOUT
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PRELOADED = "tests.engine.warm_imports"
 _PROCESSES.set_forkserver_preload([_PRELOADED])
+_ONE_THREAD = Lock()  # asks how processes ended, which each start does, too: the kernel tells it once
 
 
 def start(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
-    """Start a process that calls `target`, which begins with `take_over`."""
+    """Start a process that calls `target`, which is to call `take_over`."""
     process = _PROCESSES.Process(target=target, args=arguments)
-    process.start()
+    with _ONE_THREAD:
+        process.start()
     return process
+
+
+def exit_code(process: ForkServerProcess) -> int | None:
+    """Return how a process ended, None while it runs; wait for its `sentinel` before."""
+    with _ONE_THREAD:
+        return process.exitcode
 
 
 def take_over(environment: Mapping[str, str], output: Path, errors: Path) -> None:
@@ -34,3 +44,4 @@ def take_over(environment: Mapping[str, str], output: Path, errors: Path) -> Non
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None  # what was imported may have asked for it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background are started without

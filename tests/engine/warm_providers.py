@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 from functools import cache
+from multiprocessing.connection import wait
 from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingUnixStreamServer
 from threading import Thread
@@ -17,6 +18,7 @@ from threading import Thread
 from tests.engine import warm_processes
 
 _PYTHON = Path(__file__).with_name("warm_python")
+_MODULE = "pulumi.dynamic"
 _CREDENTIALS = struct.Struct("3i")  # of the peer: process, user and group
 
 
@@ -39,20 +41,22 @@ class _Handler(BaseRequestHandler):
     def handle(self) -> None:
         credentials = self.request.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         started, _, _ = _CREDENTIALS.unpack(credentials)
-        warm_processes.start(_provide, started, self.request).join()
+        wait([warm_processes.start(_provide, started, self.request).sentinel])
 
 
 def _provide(started: int, connection: socket.socket) -> None:
-    """Be the process `started`, as long as that lives."""
+    """Be the process `started`, as long as that lives: this one ends a moment after it."""
     _die_with(connection)
     connection.send(str(os.getpid()).encode())
     process = Path(f"/proc/{started}")
-    variables = (process / "environ").read_text().rstrip("\0").split("\0")
-    os.chdir((process / "cwd").readlink())
-    environment = dict(variable.split("=", 1) for variable in variables)
-    warm_processes.take_over(environment, process / "fd/1", process / "fd/2")
-    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)  # as of `python -u`
-    runpy.run_module("pulumi.dynamic", run_name="__main__", alter_sys=True)
+    folder, command = (process / "cwd").readlink(), _words(process / "cmdline")
+    variables = dict(variable.split("=", 1) for variable in _words(process / "environ"))
+    warm_processes.take_over(variables, process / "fd/1", process / "fd/2")
+    sys.stdout, sys.stderr = map(_unbuffered, (1, 2))
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    sys.argv = command[command.index(_MODULE) :]
+    runpy.run_module(_MODULE, run_name="__main__", alter_sys=True)
 
 
 def _die_with(connection: socket.socket) -> None:
@@ -62,3 +66,11 @@ def _die_with(connection: socket.socket) -> None:
     fcntl.fcntl(connection, fcntl.F_SETFL, os.O_ASYNC)
     if select.select([connection], [], [], 0)[0]:
         raise SystemExit
+
+
+def _words(file: Path) -> list[str]:
+    return os.fsdecode(file.read_bytes()).rstrip("\0").split("\0")
+
+
+def _unbuffered(descriptor: int) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.FileIO(descriptor, "w", closefd=False), write_through=True)

@@ -37,6 +37,7 @@ class WarmStack(Stack):
     def __init__(self, folder: Path, tools: Toolset, program: Path = CHECKOUT) -> None:
         super().__init__(folder, tools, program)
         self._tools = tools
+        self.environment |= warm_providers.environment()
 
     def cold(self) -> Stack:
         """The same stack on Pulumi's own host."""
@@ -49,13 +50,10 @@ class WarmStack(Stack):
         """Serve the engine until the operation has ended. Raises AssertionError with what the program wrote itself."""
         words = self.folder / "words"
         words.write_text("")
-        python = self.environment
-        self.environment = python | warm_providers.environment()  # in which Pulumi's own host would find no Python
         try:
             with self._serving(words) as port:
                 yield "--client", f"127.0.0.1:{port}"
         finally:
-            self.environment = python
             assert not (written := words.read_text()), f"the program itself wrote:\n{written}"
 
     @contextmanager
@@ -89,10 +87,10 @@ class _LanguageHost(LanguageRuntimeServicer):
     def Run(self, request: RunRequest, context: grpc.ServicerContext) -> RunResponse:  # noqa: N802
         given = self._arguments(request), self._environment_of(request), self._words
         process = warm_processes.start(_run, *given)
-        _wait(process, context)
-        if process.exitcode in (0, _HAS_SAID_WHY):
-            return RunResponse(bail=bool(process.exitcode))
-        return RunResponse(error=f"program exited with non-zero exit code: {process.exitcode}")
+        exit_code = _wait(process, context)
+        if exit_code in (0, _HAS_SAID_WHY):
+            return RunResponse(bail=bool(exit_code))
+        return RunResponse(error=f"program exited with non-zero exit code: {exit_code}")
 
     def _arguments(self, request: RunRequest) -> list[str]:
         options = {
@@ -113,18 +111,19 @@ class _LanguageHost(LanguageRuntimeServicer):
         return {**self._environment, **{key: json.dumps(value) for key, value in config.items()}}
 
 
-def _wait(process: ForkServerProcess, context: grpc.ServicerContext) -> None:
-    """Wait for the program's end; interrupt it when the engine was killed, or waits for nothing else any more."""
+def _wait(process: ForkServerProcess, context: grpc.ServicerContext) -> int | None:
+    """Return the program's exit code; interrupt it when the engine was killed, or waits for nothing else any more."""
     engine, end = multiprocessing.Pipe(duplex=False)
     if not context.add_callback(end.close):  # it has ended already
         end.close()
     wait([process.sentinel, engine])
-    if process.exitcode is None:
+    if warm_processes.exit_code(process) is None:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGINT)
-        process.join(_GOES_ON_SECONDS)
+        wait([process.sentinel], _GOES_ON_SECONDS)
         process.kill()
-        process.join()
+        wait([process.sentinel])
+    return warm_processes.exit_code(process)
 
 
 def _run(arguments: list[str], environment: Mapping[str, str], words: Path) -> None:
