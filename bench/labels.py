@@ -8,7 +8,6 @@ labelled ready with at most 600 requests and in under 22 s, 1,000 nodes with the
 import re
 import tempfile
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 
@@ -19,7 +18,6 @@ from bench.modules import NAMESPACE, module_name, write_modules
 from kmm.cluster import connect
 from kmm.names import KERNEL_LABEL, ready_label
 from kmm.nodes import LabelChange
-from tools.api import CONNECTIONS
 from tools.bootstrap import ensure
 from tools.cluster import Cluster
 from tools.nodes import SimulatedNode
@@ -73,8 +71,7 @@ def label_kernels(cluster: Cluster) -> None:
     connected = connect(str(cluster.kubeconfig))
     nodes = [node for node in connected.nodes() if node.name.startswith("many-")]
     start = perf_counter()
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        list(pool.map(lambda name: cluster.nodes.patch(name, {"metadata": {"labels": {"bare": "patch"}}}), names))
+    cluster.nodes.patch_all({name: {"metadata": {"labels": {"bare": "patch"}}} for name in names})
     floor, start = perf_counter() - start, perf_counter()
     connected.apply_node_labels([LabelChange(node.name, node.uid, {KERNEL_LABEL: "5.14.0"}) for node in nodes], "bench")
     seconds = perf_counter() - start

@@ -10,9 +10,9 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter, sleep
+from typing import Any
 
 from bench.modules import NAMESPACE, write_modules
 from kmm.cluster import connect
@@ -20,7 +20,6 @@ from kmm.loading import load_modules
 from kmm.manifests import manifests
 from kmm.names import KERNEL_LABEL, label_value
 from kmm.plan import Images, make_plan
-from tools.api import CONNECTIONS
 from tools.bootstrap import CHECKOUT, Toolset, ensure
 from tools.cluster import Cluster
 from tools.nodes import SimulatedNode
@@ -44,15 +43,15 @@ def write_manifests(cluster: Cluster, modules: Path, path: Path) -> None:
     path.write_text(json.dumps(list(manifests(plan))))
 
 
-def label(cluster: Cluster, node: str, version: str) -> None:
-    """Label a node with its kernel, as the plain program needs it."""
-    cluster.nodes.patch(node, {"metadata": {"labels": {KERNEL_LABEL: label_value(version)}}})
+def kernel_label(version: str) -> dict[str, Any]:
+    """The patch that labels a node as the plain program needs it."""
+    return {"metadata": {"labels": {KERNEL_LABEL: label_value(version)}}}
 
 
 def move(cluster: Cluster, node: str, version: str) -> None:
-    """Let a node run another kernel."""
+    """Let a node run another kernel, and label it."""
     cluster.nodes.set_kernel(node, version)
-    label(cluster, node, version)
+    cluster.nodes.patch(node, kernel_label(version))
 
 
 def wait_for_pods(cluster: Cluster) -> None:
@@ -131,8 +130,7 @@ def main() -> None:
             for number, version in enumerate(versions)
         )
         start = perf_counter()
-        with ThreadPoolExecutor(CONNECTIONS) as threads:
-            list(threads.map(lambda number: label(cluster, f"node-{number}", versions[number]), range(size.nodes)))
+        cluster.nodes.patch_all({f"node-{number}": kernel_label(version) for number, version in enumerate(versions)})
         print(f"{size.modules} Modules, {size.kernels} kernels, {size.nodes} nodes")
         print(f"nodes labelled for the plain program, not in its times: {perf_counter() - start:.1f} s")
         for skip_checkpoints in (False, True):

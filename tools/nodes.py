@@ -68,6 +68,10 @@ class Nodes:
         """Apply a JSON merge patch to a node, for instance `{"metadata": {"labels": {"zone": None}}}`."""
         self._api.request("PATCH", f"{_NODES}/{name}", patch, _MERGE_PATCH)
 
+    def patch_all(self, patches: Mapping[str, Mapping[str, Any]]) -> None:
+        """Apply patches to nodes, by name, many at a time."""
+        _concurrently(lambda item: self.patch(*item), list(patches.items()))
+
     def set_kernel(self, name: str, kernel: str) -> None:
         """Let the node report another kernel, as after a reboot into it."""
         status = {"status": {"nodeInfo": {"kernelVersion": kernel}}}

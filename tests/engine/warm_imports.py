@@ -2,8 +2,6 @@
 
 import gc
 
-import dill  # noqa: F401
-
 import kmm.program
 import tests.engine.warm_stack  # noqa: F401
 

@@ -100,7 +100,7 @@ def lay_over(folder: Path, node: Node, kubeconfig: Path, tools: Toolset) -> None
         "etc/kubelet.json": json.dumps(_kubelet_configuration(node)),
         "etc/kubelet.arguments": f"--hostname-override={node.name} --node-ip={node.address}",
         "etc/kubeconfig": json.dumps(_kubeconfig(kubeconfig, node.api_server)),
-        "etc/containerd/config.toml": _CONTAINERD.format(runtime=node.runtime),
+        "etc/containerd/config.toml": _containerd_configuration(node),
         f"etc/containerd/certs.d/{REGISTRY}/hosts.toml": f'[host."http://{REGISTRY}"]\n',
         "etc/cni/net.d/10-bridge.conflist": json.dumps(_pod_network(node)),
         "etc/hostname": f"{node.name}\n",
@@ -164,8 +164,9 @@ def _pod_network(node: Node) -> dict[str, Any]:
     return {"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge]}
 
 
-# restrict_oom_score_adj: without CAP_SYS_RESOURCE runc may not lower a container's score.
-_CONTAINERD: Final = f"""\
+def _containerd_configuration(node: Node) -> str:
+    # restrict_oom_score_adj: without CAP_SYS_RESOURCE runc may not lower a container's score.
+    return f"""\
 version = 2
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "{PAUSE_IMAGE}"
@@ -177,5 +178,5 @@ config_path = "/etc/containerd/certs.d"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-BinaryName = "{{runtime}}"
+BinaryName = "{node.runtime}"
 """
