@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.deployment import KERNEL, NEXT_KERNEL, UP, declared, eventually, running
 from tests.engine.warm_stack import WarmStack
-from tools.stack import kill
+from tools.stack import end, kill
 
 PRINTS = """
 import sys
@@ -20,6 +20,16 @@ late = Late()
 late.itself = late
 print("to stdout")
 print("to stderr", file=sys.stderr)
+"""
+
+IS_INTERRUPTED = """
+import pathlib, signal
+def interrupted(*_):
+    print("last words")
+    raise SystemExit
+signal.signal(signal.SIGINT, interrupted)
+pathlib.Path(FILE).touch()
+signal.pause()
 """
 
 PROVIDES = """
@@ -80,6 +90,19 @@ def test_what_a_program_itself_writes_fails_a_test_where_pulumi_s_own_host_shows
         stack.preview()
     shown = map(str.strip, words(stack.cold().preview().expect()))
     assert {"to stdout", "to stderr", "at the end"} <= set(shown)
+
+
+def test_what_a_program_writes_when_interrupted_fails_a_test_but_not_where_its_engine_was_killed(tiny, tmp_path):
+    file = tmp_path / "waits"
+    stack = tiny(IS_INTERRUPTED.replace("FILE", repr(str(file))))
+    with pytest.raises(AssertionError, match="last words"), running(stack, *UP) as engine:
+        eventually(file.exists)
+        end(engine)
+    file.unlink()
+    with running(stack, *UP) as engine:
+        eventually(file.exists)
+        kill(engine)
+    assert "last words" in (stack.folder / "words").read_text()
 
 
 def test_a_provider_that_fails_on_it_tells_what_it_does_on_pulumi_s_own(tiny):

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import runpy
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,13 +31,14 @@ class WarmStack(Stack):
     """A Stack with a language host of ours: imports and pip take more than half of a run.
 
     The program has a process of its own, with script, arguments and environment as Pulumi's host gives them, and is
-    interrupted as there. What it writes itself, which users are shown, is an AssertionError here. `cold` alone runs
-    the imports anew, and with sets in an order of its own.
+    interrupted as there. What it writes itself, which users are shown, is an AssertionError here; where the engine
+    was killed nobody is shown anything. `cold` alone runs the imports anew, and with sets in an order of its own.
     """
 
     def __init__(self, folder: Path, tools: Toolset, program: Path = CHECKOUT) -> None:
         super().__init__(folder, tools, program)
         self._tools = tools
+        self._engine: subprocess.Popen[str] | None = None
         self.environment |= warm_providers.environment()
 
     def cold(self) -> Stack:
@@ -48,13 +50,20 @@ class WarmStack(Stack):
     @contextmanager
     def language_host(self) -> Iterator[tuple[str, ...]]:
         """Serve the engine until the operation has ended. Raises AssertionError with what the program wrote itself."""
+        self._engine = None
         words = self.folder / "words"
         words.write_text("")
         try:
             with self._serving(words) as port:
                 yield "--client", f"127.0.0.1:{port}"
         finally:
-            assert not (written := words.read_text()), f"the program itself wrote:\n{written}"
+            killed = self._engine and self._engine.returncode == -signal.SIGKILL
+            assert killed or not (written := words.read_text()), f"the program itself wrote:\n{written}"
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Begin a command, whose end decides whether the program's words are shown to anybody."""
+        self._engine = super().start(*arguments)
+        return self._engine
 
     @contextmanager
     def _serving(self, words: Path) -> Iterator[int]:
