@@ -46,6 +46,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     """Mark what is started from here on; workers are started later."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background, and its programs, ignore it
     if not hasattr(config, "workerinput"):
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing shall stay behind
         os.environ[_RUN] = tempfile.mkdtemp(prefix="kmm-tests-")

@@ -3,7 +3,6 @@
 import importlib
 import multiprocessing
 import os
-import signal
 import tempfile
 from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerProcess
@@ -44,4 +43,3 @@ def take_over(environment: Mapping[str, str], output: Path, errors: Path) -> Non
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None  # what was imported may have asked for it
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background are started without
