@@ -70,6 +70,9 @@ class Sandbox:
         folder.mkdir(parents=True)
         return folder
 
+    def file(self, path):
+        (self.root / path).write_text("")
+
     def start(self, command, *, modprobe_status=0):
         """The exit status of a container's own command, in which the kubelet expands variables of the container."""
         *shell, script = command
@@ -198,6 +201,24 @@ def test_a_whole_loading_order_is_unloaded(sandbox):
     ]
     assert softdep_configuration(ordered) == "softdep kmod pre: base\nsoftdep base pre: core\n"
     assert softdep_configuration(modprobe()) is None
+
+
+@pytest.mark.parametrize(
+    ("left", "status"),
+    [
+        (["base/holders/", "base/initstate"], 1),
+        (["core/holders/", "core/initstate"], 1),
+        (["base/holders/another/", "base/initstate"], 0),
+        (["base/parameters/"], 0),
+    ],
+    ids=["the next", "the last", "used by a module", "built in"],
+)
+def test_a_module_of_the_loading_order_that_stays_fails_unless_it_has_to(sandbox, left, status):
+    for path in left:
+        (sandbox.folder if path.endswith("/") else sandbox.file)(f"sys/module/{path}")
+    unload = unload_command(modprobe(modulesLoadingOrder=["kmod", "base", "core"]))
+    assert sandbox.run(unload, modprobe_status=1) == status
+    assert sandbox.termination_log.read_text().startswith(UNLOAD_FAILED) == bool(status)
 
 
 def test_an_in_tree_module_is_removed_first_while_it_is_loaded(sandbox):

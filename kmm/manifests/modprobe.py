@@ -45,7 +45,8 @@ def unload_command(modprobe: Modprobe) -> list[str]:
     A module may be in use for a moment longer, so it tries for some 20 seconds. After each try its words are where the
     pod's last status has them (`UNLOAD_FAILED` and what modprobe said): Kubernetes tells nobody else, and ends the pod
     anyway; on a node under load that is in the middle of the tries. After a reboot into another kernel modprobe knows
-    no such module, and the kernel has none: nothing failed.
+    no such module, and the kernel has none: nothing failed. Nor where a module of the order stays that another module
+    uses, or that is built in.
     """
     unload = shlex.join(["modprobe", *_unload_arguments(modprobe)])
     steps = [
@@ -63,7 +64,11 @@ def unload_command(modprobe: Modprobe) -> list[str]:
 def _or_is_gone(modprobe: Modprobe) -> str:
     if not modprobe.module_name:
         return ""
-    return f" || [ ! -d {shlex.quote(sysfs_module_path(modprobe.module_name))} ]"
+    is_gone = f"[ ! -d {shlex.quote(sysfs_module_path(modprobe.module_name))} ]"
+    others = [shlex.quote(sysfs_module_path(name)) for name in modprobe.modules_loading_order or ()][1:]
+    # Only what is not built in has an initstate (kernel/module/sysfs.c).
+    may_stay = [f'{{ [ ! -e {other}/initstate ] || [ -n "$(ls {other}/holders)" ]; }}' for other in others]
+    return f" || {{ {' && '.join([is_gone, *may_stay])}; }}" if may_stay else f" || {is_gone}"
 
 
 def _report_failure(modprobe: Modprobe) -> str:
