@@ -84,7 +84,7 @@ def cluster(tools) -> Cluster:
     running = Cluster(folder / "cluster", tools)
     with (folder / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not lock.tell():
+        if not lock.seek(0, os.SEEK_END):
             running.start()
             lock.write("started")
     return running

@@ -60,6 +60,8 @@ class ScriptedServer:
                 pass
 
         class Server(ThreadingHTTPServer):
+            request_queue_size = 128  # else the kernel drops what many threads send at once, and has it sent again
+
             def handle_error(self, *_: object) -> None:
                 pass  # clients that refuse our certificate or hang up are what some tests are about
 

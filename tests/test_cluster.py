@@ -102,7 +102,7 @@ class FakeApi:
         self.server.server_close()
 
     def was_asked(self, times):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(self.requests) < times and time.monotonic() < deadline:
             time.sleep(0.01)
         return len(self.requests) >= times

@@ -5,11 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from tools.bootstrap import CHECKOUT
+from tools.processes import runs
 
 TEST = """
 import subprocess, sys, time
@@ -20,11 +20,6 @@ def test_it():
     open({told!r}, "w").write(str(left.pid))
     time.sleep(600)
 """
-
-
-def runs(pid):
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 @pytest.mark.parametrize(

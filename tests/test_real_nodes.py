@@ -111,7 +111,6 @@ def archive(monkeypatch, tmp_path):
     program.write_text(f"#!/bin/sh\necho $* >>{tmp_path}/tries\n[ -e {tmp_path}/reachable ] || exec sleep 60\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(apt, "_WITHIN_SECONDS", 0.3)
     return tmp_path
 
 
@@ -125,8 +124,9 @@ def test_lists_of_the_archive_are_old_after_an_hour_or_when_there_are_none(monke
         assert packages._lists_are_old() == old
 
 
-def test_an_archive_that_stands_still_is_asked_again_and_then_named(archive):
-    with pytest.raises(apt.AptError, match=r"apt-get update: not done within 0\.3 s, 3 times\. Is Debian's archive"):
+def test_an_archive_that_stands_still_is_asked_again_and_then_named(archive, monkeypatch):
+    monkeypatch.setattr(apt, "_WITHIN_SECONDS", 1)
+    with pytest.raises(apt.AptError, match=r"apt-get update: not done within 1 s, 3 times\. Is Debian's archive"):
         apt.download("update")
     assert len((archive / "tries").read_text().splitlines()) == 3
 

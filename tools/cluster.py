@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -39,7 +40,7 @@ _PORTS = (
     "kwokControllerPort",
 )
 _PORT_RANGE = range(10_000, 32_000)  # below the ports that Linux gives to outgoing connections
-_READY_WITHIN = "60s"
+_READY_SECONDS = 60
 _NODE_LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 
 
@@ -119,23 +120,28 @@ class Cluster:
     def _starts_again(self) -> bool:
         if not (self.kubeconfig.is_file() and (self._data / "kwok.yaml").is_file()):
             return False  # its creation was interrupted
-        self._start_components()
-        if not self.is_ready():
+        if not self._start_components():
             return False
         self.api.request("DELETE", _NODE_LEASES)  # the former kwok's; the new one has seen them and would wait 50 s
         self._end_processes("kwok-controller")
-        self._start_components()
-        return self.is_ready()
+        return self._start_components()
 
-    def _start_components(self) -> None:
-        """Start those that do not run."""
-        self._kwokctl("start", "cluster", "--wait", _READY_WITHIN)
+    def _start_components(self) -> bool:
+        """Start those that do not run, again while some gave up waiting for the API server; tell whether all run."""
+        deadline = time.monotonic() + _READY_SECONDS
+        while not (ready := self.is_ready()) and time.monotonic() < deadline:
+            for component in _COMPONENTS:
+                if not self._processes(component):
+                    self._forget(component)
+            self._kwokctl("start", "cluster", "--wait", f"{_READY_SECONDS}s")
+        return ready
 
     def _create(self) -> None:
         self.folder.mkdir(parents=True)
         self._config_file.write_text(json.dumps(self._configuration()))
-        made = self._kwokctl("create", "cluster", "--wait", _READY_WITHIN, "--kubeconfig", str(self.kubeconfig))
-        if made.returncode != 0 or not self.is_ready():
+        wait = ("--wait", f"{_READY_SECONDS}s")
+        made = self._kwokctl("create", "cluster", *wait, "--kubeconfig", str(self.kubeconfig))
+        if made.returncode != 0 or not self._start_components():
             message = f"The embedded cluster did not start.\n{made.stderr}\n{self._log_ends()}"
             self.stop()
             raise EmbeddedClusterError(message)
@@ -198,6 +204,9 @@ class Cluster:
     def _end_processes(self, component: str = "") -> None:
         """Kill all, or one, at once: etcd's data survives it, and an orderly end takes the API server many seconds."""
         kill_all(lambda: self._processes(component))
+        self._forget(component)
+
+    def _forget(self, component: str) -> None:
         for file in (self._data / "pids").glob(f"{component}*"):
             file.unlink()  # kwokctl would take the number for a running component
 

@@ -5,9 +5,18 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 _PAUSE_SECONDS: Final = 0.01
+
+
+def runs(process: int) -> bool:
+    """Tell whether a process is there; one that ended, and that nobody waited for, has no command any more."""
+    try:
+        return bool(Path(f"/proc/{process}/cmdline").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def kill_all(find: Callable[[], Iterable[int]]) -> None:

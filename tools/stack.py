@@ -15,7 +15,7 @@ import yaml
 
 from tools.bootstrap import CHECKOUT, Toolset
 from tools.environment import pulumi_environment
-from tools.processes import kill_all
+from tools.processes import kill_all, runs
 
 NAME = "test"
 _CANCEL_SECONDS = 15
@@ -188,10 +188,9 @@ def kill(process: subprocess.Popen[str]) -> str:
 
 
 def _processes_of_session(session: int) -> set[int]:
-    """The processes that go on; ended ones that nobody waited for have no command any more."""
     found = set()
-    for entry in (one for one in Path("/proc").iterdir() if one.name.isdigit()):
-        with suppress(ProcessLookupError, FileNotFoundError):
-            if os.getsid(int(entry.name)) == session and (entry / "cmdline").read_bytes():
-                found.add(int(entry.name))
+    for process in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+        with suppress(ProcessLookupError):
+            if os.getsid(process) == session and runs(process):
+                found.add(process)
     return found

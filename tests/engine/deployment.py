@@ -80,7 +80,9 @@ class Deployment:
             },
         }
         self.folder.mkdir(exist_ok=True)
-        (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(module))
+        written = self.folder / f"{name}.new"  # nobody shall read half of it
+        written.write_text(yaml.safe_dump(module))
+        written.replace(written.with_suffix(".yaml"))
         self.stack.config["kmm:modules"] = [str(self.folder)]
 
     def remove(self, name: str = "kmod") -> None:
@@ -98,6 +100,10 @@ class Deployment:
         """The pods in this role, by node and name."""
         found = self.list(f"/api/v1/namespaces/{self.namespace}/pods?labelSelector={ROLE_LABEL}={role}")
         return sorted(found, key=lambda pod: (pod["spec"].get("nodeName", ""), pod["metadata"]["name"]))
+
+    def count_ready(self) -> int:
+        """How many pods are Ready, as far as the DaemonSets' controller has seen it."""
+        return sum(one["status"].get("numberReady", 0) for one in self.daemon_sets().values())
 
     def jobs(self) -> list[Object]:
         """The Jobs, by name."""
@@ -137,9 +143,15 @@ class Deployment:
             f"/api/v1/{namespaced}/configmaps",
             f"/api/v1/{namespaced}/pods",
         )
-        eventually(lambda: all(map(_is_known, self._own_nodes())))
+        eventually(self._has_all_that_the_control_plane_writes)
         found = {f"{path}/{one['metadata']['name']}": _written(one) for path in kinds for one in self.list(path)}
         return found | {one["metadata"]["name"]: _written(one) for one in self._own_nodes()}
+
+    def _has_all_that_the_control_plane_writes(self) -> bool:
+        kinds = ("serviceaccounts", "configmaps")
+        given = [one for kind in kinds for one in self.list(f"/api/v1/namespaces/{self.namespace}/{kind}")]
+        names = {one["metadata"]["name"] for one in given}
+        return {"default", "kube-root-ca.crt"} <= names and all(map(_is_known, self._own_nodes()))
 
     def _own_nodes(self) -> list[Object]:
         return [one for one in self.list("/api/v1/nodes") if one["metadata"]["name"] in self.nodes.names]

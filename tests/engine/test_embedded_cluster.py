@@ -84,7 +84,23 @@ def test_a_node_reports_the_kernel_that_it_was_given_last(cluster, nodes):
     assert "gpu" in {taint["key"] for taint in node["spec"]["taints"]}
 
 
-def test_a_cluster_is_made_anew_after_an_interrupted_start_and_goes_on_with_its_data_after_a_crash(tools, tmp_path):
+def gives_up_once(kwokctl, component):
+    """kwokctl, after whose first call the component ends, as if the API server had not answered it in time."""
+    calls = []
+
+    def run(*arguments):
+        done = kwokctl(*arguments)
+        if not calls:
+            os.kill(int(component.read_text()), signal.SIGKILL)
+        calls.append(arguments)
+        return done
+
+    return run
+
+
+def test_a_cluster_is_made_anew_after_an_interrupted_start_and_goes_on_with_its_data_after_a_crash(
+    tools, tmp_path, monkeypatch
+):
     (tmp_path / "cluster/kwok/clusters/embedded/pids").mkdir(parents=True)
     (tmp_path / "cluster/kwok/clusters/embedded/pids/etcd.pid").write_text("")
     with Cluster(tmp_path / "cluster", tools) as cluster:
@@ -95,6 +111,9 @@ def test_a_cluster_is_made_anew_after_an_interrupted_start_and_goes_on_with_its_
             os.kill(int(file.read_text()), signal.SIGKILL)
         crashed[0].write_text(str(os.getpid()))  # as after a reboot: the number is another process now
         assert not cluster.is_ready()
+        monkeypatch.setattr(
+            cluster, "_kwokctl", gives_up_once(cluster._kwokctl, crashed[0].with_name("kube-controller-manager.pid"))
+        )
         assert not cluster.start()
         assert cluster.api.request("GET", "/api/v1/namespaces/kube-system")["metadata"]["uid"] == identity
         assert not cluster.start()

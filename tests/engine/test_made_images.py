@@ -12,7 +12,7 @@ from tests.engine.deployment import DESTROY, UP, eventually, finish, running
 def pods(deployment, kubelet, built):
     """The pods of a loader whose image was built in a run that failed, by node: the first one alone is Ready."""
     built.write()
-    deployment.stack.config["kmm:rollout"] = {"timeout": "5s"}
+    deployment.stack.config["kmm:rollout"] = {"timeout": "20s"}
     nodes = kubelet.add_nodes(count=2)
     with running(deployment.stack, *UP) as up:
         built.make()
@@ -30,6 +30,7 @@ def test_labels_of_a_run_that_built_and_failed_go_when_their_pods_are_not_ready_
     deployment.stack.up().expect()
     deployment.stack.preview("--expect-no-changes").expect()
     kubelet.run(pods[fine], ready=False)
+    eventually(lambda: deployment.count_ready() == 1)
     deployment.stack.up().expect(1)
     assert deployment.ready_label() not in deployment.labels(fine)
     assert deployment.ready_label() in deployment.labels(slow)

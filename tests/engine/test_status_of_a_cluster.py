@@ -12,7 +12,7 @@ from terminal import Terminal
 
 from kmm.cluster import connect
 from kmm.names import ROLE_MODULE_LOADER
-from tests.engine.deployment import KERNEL, NEXT_KERNEL
+from tests.engine.deployment import KERNEL, NEXT_KERNEL, eventually
 
 
 @pytest.fixture
@@ -57,6 +57,7 @@ def test_a_pod_that_crashes_shows_its_last_words_and_exit_code_3(cluster, deploy
     deployment.stack.config["kmm:rollout"] = {"wait": False}
     deployment.stack.up().expect()
     module = f"{deployment.namespace}/kmod"
+    eventually(lambda: len(deployment.pods()) == 2)
     pod, _ = sorted(deployment.pods(), key=lambda pod: pod["metadata"]["name"])
     found = connect(str(cluster.kubeconfig)).pods(ROLE_MODULE_LOADER, modules={module})
     assert [one.name for one in found] == [pod["metadata"]["name"]]

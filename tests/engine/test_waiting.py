@@ -50,8 +50,10 @@ def test_waiting_ends_at_the_timeout_and_the_next_up_goes_on(deployment, kubelet
     kubelet.run(eventually(deployment.pods)[0])
     deployment.stack.up().expect()
     assert deployment.ready_label() in deployment.labels(node)
+    eventually(lambda: deployment.count_ready() == 1)
     deployment.stack.preview("--expect-no-changes").expect()
     kubelet.run(deployment.pods()[0], ready=False)
+    eventually(lambda: deployment.count_ready() == 0)
     output = deployment.stack.up().expect(1).output
     assert f"{deployment.namespace}/kmod is not loaded as defined on 1 of 1 nodes:" in output
     assert deployment.ready_label() not in deployment.labels(node)
@@ -76,7 +78,7 @@ def test_without_waiting_up_labels_what_is_ready_and_ends(deployment, kubelet):
     assert {key for key, _ in deployment.daemon_sets()} == {"kmod"}
     # Its pod is there without being Ready yet: a taint must not take it away.
     deployment.cluster.nodes.patch(node, {"spec": {"taints": [taint("gpu")]}})
-    (pod,) = deployment.pods()
+    (pod,) = eventually(deployment.pods)
     deployment.stack.up(timeout=60).expect()
     assert deployment.labels(node).keys() == {"kernel-version.full"}
     assert [one["metadata"]["uid"] for one in deployment.pods()] == [pod["metadata"]["uid"]]
@@ -88,8 +90,7 @@ def test_a_node_that_does_not_report_is_not_waited_for(deployment, kubelet):
     (fine,) = deployment.nodes.add(KERNEL)
     with running(deployment.stack, *UP) as up:
         eventually(lambda: len(deployment.pods()) == 2)
-        taints = [taint("node.kubernetes.io/not-ready"), taint("node.kubernetes.io/not-ready", "NoExecute")]
-        deployment.cluster.nodes.patch(dead, {"spec": {"taints": taints}})
+        kubelet.fall_silent(dead)
         finish(up)
     assert deployment.ready_label() in deployment.labels(fine)
     assert deployment.ready_label() not in deployment.labels(dead)

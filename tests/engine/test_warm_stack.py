@@ -3,13 +3,13 @@
 import os
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from tests.engine.deployment import KERNEL, NEXT_KERNEL, UP, declared, eventually, running
 from tests.engine.warm_stack import WarmStack
-from tools.stack import end, kill
+from tools.processes import runs
+from tools.stack import kill
 
 PRINTS = """
 import sys
@@ -97,7 +97,8 @@ def test_what_a_program_writes_when_interrupted_fails_a_test_but_not_where_its_e
     stack = tiny(IS_INTERRUPTED.replace("FILE", repr(str(file))))
     with pytest.raises(AssertionError, match="last words"), running(stack, *UP) as engine:
         eventually(file.exists)
-        end(engine)
+        engine.send_signal(signal.SIGINT)
+        engine.communicate(timeout=60)
     file.unlink()
     with running(stack, *UP) as engine:
         eventually(file.exists)
@@ -121,8 +122,7 @@ def test_a_provider_on_it_is_no_process_of_its_engine_but_ends_with_it(tiny, tmp
         provider = int(file.read_text())
         assert os.getsid(provider) != os.getsid(engine.pid)
         kill(engine)
-    command = Path(f"/proc/{provider}/cmdline")
-    eventually(lambda: not command.exists() or not command.read_bytes(), within=5)
+    eventually(lambda: not runs(provider), within=5)
 
 
 def test_a_provider_on_it_ends_when_it_is_interrupted(tools, tmp_path):
