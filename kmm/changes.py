@@ -73,6 +73,11 @@ class Change:
         """Whether a module that is loaded goes, for a moment or for good."""
         return self.kind in (Kind.RELOAD, Kind.UNLOAD)
 
+    @property
+    def frees(self) -> bool:
+        """Whether what uses the module has to leave before: it is unloaded, or nobody looks after it any more."""
+        return self.kind is not Kind.LOAD and (self.unloads or self.kind is not Kind.RELOAD)
+
     def __str__(self) -> str:
         done = (_DONE if self.unloads else _DONE_WITHOUT_UNLOADING)[self.kind]
         more = f" and {len(self.nodes) - _SHOWN} more" if len(self.nodes) > _SHOWN else ""

@@ -137,7 +137,7 @@ def labels_to_release(changes: Iterable[Change]) -> dict[str, list[str]]:
     """Node name to the ready labels that must go before modules are unloaded there."""
     release: dict[str, set[str]] = {}
     for change in changes:
-        if change.kind is not Kind.LOAD:
+        if change.frees:
             namespace, _, name = change.module.partition("/")
             for node in change.nodes:
                 release.setdefault(node, set()).add(ready_label(namespace, name))
@@ -157,7 +157,7 @@ def unwanted(
 
 def device_plugins_of(changes: Iterable[Change], live: Iterable[DaemonSet]) -> list[str]:
     """`namespace/name` of the device plugins of Modules that are unloaded somewhere."""
-    modules = {change.module for change in changes if change.kind is not Kind.LOAD}
+    modules = {change.module for change in changes if change.frees}
     return [one.key for one in live if one.role == ROLE_DEVICE_PLUGIN and one.module in modules]
 
 

@@ -13,7 +13,7 @@ from kmm.workloads import DaemonSet
 
 
 def label_changes(manager: str, found: Found, nodes: Iterable[Node]) -> list[LabelChange]:
-    """Per node, what differs; of a node of which nothing can be known, its labels stay as they are.
+    """Per node, what differs; where nothing can be known, or a former pod is still Ready, labels stay as they are.
 
     Of those that waits of earlier runs left behind, too, which are this manager's from now on.
     """
@@ -24,7 +24,7 @@ def label_changes(manager: str, found: Found, nodes: Iterable[Node]) -> list[Lab
         for outcome in outcomes_found:
             if outcome.state is State.READY:
                 ready.setdefault(outcome.node, set()).add(workload.label)
-            elif outcome.state is State.LEFT_OUT:
+            elif outcome.state is State.LEFT_OUT or outcome.former_ready:
                 kept.setdefault(outcome.node, set()).add(workload.label)
     inherited = _left_behind(manager, found, nodes) if kept else {}
     changes = []

@@ -90,12 +90,16 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A workload on one node; `words` say what is known, for people. `pod` is the name of the pod they are about."""
+    """A workload on one node; `words` say what is known, for people. `pod` is the name of the pod they are about.
+
+    `former_ready`: a pod of the former template is still Ready there, and so the label stays if it is on.
+    """
 
     node: str
     state: State
     words: str = ""
     pod: str = ""
+    former_ready: bool = False
 
 
 def allowed_unready(text: str) -> Callable[[int], int]:
@@ -186,7 +190,8 @@ def _outcome(
     refused = refusing_taint(node, tolerations) is not None
     if pod is None:
         words = _why_no_pods(node, tolerations) if refused else _no_pod_words(former)
-        return Outcome(name, State.BLOCKED if refused else State.WAITING, words)
+        former_ready = former is not None and former.ready and not former.deleting
+        return Outcome(name, State.BLOCKED if refused else State.WAITING, words, former_ready=former_ready)
     if pod.ready:
         return Outcome(name, State.READY)
     if refused and node.unschedulable:

@@ -171,6 +171,12 @@ class TestReleasedLabels:
     def test_loading_releases_nothing(self):
         assert labels_to_release([change(Kind.LOAD, "a"), change(Kind.UNLOAD)]) == {}
 
+    def test_a_loader_that_does_not_unload_releases_its_label_only_where_it_goes(self):
+        changes = [replace(change(kind, "a"), unloads=False) for kind in (Kind.RELOAD, Kind.UNLOAD)]
+        plugins = [live("plugin", role=ROLE_DEVICE_PLUGIN)]
+        assert [bool(labels_to_release([one])) for one in changes] == [False, True]
+        assert [device_plugins_of([one], plugins) for one in changes] == [[], ["default/plugin"]]
+
     def test_only_device_plugins_of_modules_that_are_unloaded_have_to_leave(self):
         plugins = [live("plugin", role=ROLE_DEVICE_PLUGIN), live("other", role=ROLE_DEVICE_PLUGIN, module="other")]
         changes = [change(Kind.RELOAD, "a"), change(Kind.LOAD, "a", module="default/other")]

@@ -270,6 +270,18 @@ class TestLabels:
         changes = label_changes(MANAGER, {LOADER: [Outcome("a", state)]}, [labelled("a", *before)])
         assert [change.labels for change in changes] == ([] if after is None else [after])
 
+    @pytest.mark.parametrize("before", [(), (LABEL,)], ids=["off", "on"])
+    @pytest.mark.parametrize(
+        ("former", "stays"),
+        [({}, True), ({"ready": False}, False), ({"deleting": True}, False)],
+        ids=["ready", "not ready", "ending"],
+    )
+    def test_the_label_stays_as_it_is_while_a_former_pod_is_ready(self, former, stays, before):
+        outcome = outcome_of(replace(READY, template="2", **former))
+        assert outcome.state is State.WAITING
+        changes = label_changes(MANAGER, {LOADER: [outcome]}, [labelled("a", *before)])
+        assert changes == [] or (before and not stays)
+
     def test_labels_of_workloads_that_are_gone_are_given_up(self):
         (change,) = label_changes(MANAGER, {}, [labelled("a", LABEL)])
         assert (change.node, change.uid, change.labels) == ("a", "uid-a", {})

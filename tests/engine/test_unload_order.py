@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kmm.names import ROLE_DEVICE_PLUGIN
+from kmm.names import ROLE_DEVICE_PLUGIN, UNLOAD_POLICY_ANNOTATION
 from tests.engine.deployment import DESTROY, KERNEL, NEXT_KERNEL, UP, eventually, finish, read_until, running
 from tools.stack import kill
 
@@ -67,6 +67,29 @@ def test_a_loader_changes_only_after_the_device_plugin_has_left_the_node(deploym
         kubelet.run(eventually(lambda: deployment.pods(ROLE_DEVICE_PLUGIN))[0])
         finish(up)
     assert deployment.ready_label() in deployment.labels(loaded)
+
+
+def test_where_nothing_is_unloaded_each_node_keeps_label_and_device_plugin_until_its_pod_changes(deployment, kubelet):
+    never = {"plugin": True, "annotations": {UNLOAD_POLICY_ANNOTATION: "Never"}}
+    deployment.write(**never)
+    nodes = kubelet.add_nodes(count=2)
+    with running(deployment.stack, *UP) as up:
+        for pod in eventually(lambda: len(found := deployment.pods()) == 2 and found):
+            kubelet.run(pod)
+        for pod in eventually(lambda: len(found := deployment.pods(ROLE_DEVICE_PLUGIN)) == 2 and found):
+            kubelet.run(pod)
+        finish(up)
+    plugins = {pod["spec"]["nodeName"]: uid(pod) for pod in deployment.pods(ROLE_DEVICE_PLUGIN)}
+
+    deployment.write(modprobe={"parameters": ["debug=1"]}, **never)
+    with running(deployment.stack, *UP) as up:
+        first = eventually(lambda: [pod for pod in deployment.pods() if "deletionTimestamp" in pod["metadata"]])[0]
+        (later,) = set(nodes) - {first["spec"]["nodeName"]}
+        eventually(lambda: deployment.ready_label() not in deployment.labels(first["spec"]["nodeName"]))
+        assert deployment.ready_label() in deployment.labels(later)
+        kubelet.end(first)
+        kill(up)
+    assert plugins[later] in {uid(pod) for pod in deployment.pods(ROLE_DEVICE_PLUGIN)}
 
 
 @pytest.fixture
