@@ -89,6 +89,10 @@ def test_many_nodes_are_folded_but_all_there():
     assert ", ".join(sorted(f"n{number}" for number in range(1000))) in shown.text
 
 
+def test_kernels_that_wait_for_version_labels_are_shown_without_nodes():
+    assert "0 nodes" in page([module(container={"version": "1"})], [node("a", "5.14")]).text
+
+
 def test_kernels_are_in_the_order_of_their_numbers():
     nodes = [node(kernel, kernel) for kernel in ("6.11.0-9", "6.8.0-60", "6.8.0-100")]
     text = "".join(page([module()], nodes).text)

@@ -201,7 +201,7 @@ def _image(kernel: KernelPlan) -> Content:
 
 def _kernels(plan: Plan) -> Element:
     by_kernel = _nodes_by_kernel(plan)
-    most = max(map(len, by_kernel.values()), default=1)
+    most = max(map(len, by_kernel.values()), default=0) or 1
     rows = ((kernel, _bar(len(nodes), most), _nodes(nodes)) for kernel, nodes in by_kernel.items())
     return _table(("Kernel", "Number", "Nodes"), rows)
 
