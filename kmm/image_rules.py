@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from kmm.manifests.loader import loader_name
 from kmm.mapping import ResolvedKernel
 from kmm.plan import Action, Images, KernelPlan, Plan
 from kmm.workloads import DaemonSet
+
+UNPINNED: Final = "kmm:pinDigests: no digest is known: loaders that run keep their images, others wait for one"
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def pin_digests(plan: Plan, images: Images, live: Iterable[DaemonSet]) -> Plan:
 def keep_digest(resolved: ResolvedKernel, running: Mapping[tuple[str, str], DaemonSet]) -> ResolvedKernel:
     """With the digest by which the loader runs, if it runs this image: that is no other definition.
 
-    For those who ask no registry; `running` is by namespace and name.
+    For those who don't know the settings; `running` is by namespace and name.
     """
     live = running.get((resolved.module.metadata.namespace, loader_name(resolved)))
     if live is None or live.image.partition("@")[0] != resolved.image:

@@ -18,15 +18,20 @@ from kmm.plan import Action, Plan
 from kmm.workloads import DaemonSet
 
 
-def plan_changes(plan: Plan, live: Sequence[DaemonSet], nodes: Sequence[Node]) -> tuple[Change, ...]:
-    """Where modules would be loaded, unloaded, or both."""
+def plan_changes(
+    plan: Plan, live: Sequence[DaemonSet], nodes: Sequence[Node], *, pins_known: bool = False
+) -> tuple[Change, ...]:
+    """Where modules would be loaded, unloaded, or both.
+
+    Images that run by digest keep it, unless `pins_known`: the plan says then which go by digest.
+    """
     modules = [one.module for one in plan.modules]
     keys = {module.key for module in modules}
     stacks = {one.labels.get(INSTANCE_LABEL, "") for one in live if one.module in keys}
     kept = [one for stack in stacks for one in kept_versions(modules, live, nodes, stack)]
     label_owner = kernel_label_owner(min(stacks)) if len(stacks) == 1 else ""
     after = relabelled(nodes, kept_kernel_labels(kept, nodes) | plan.kernel_labels(), label_owner)
-    running = {(one.namespace, one.name): one for one in live}
+    running = {} if pins_known else {(one.namespace, one.name): one for one in live}
     loaders = [
         KernelManifests(kernel, loader_manifest(keep_digest(kernel.resolved, running)))
         for module in plan.modules

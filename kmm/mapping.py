@@ -43,6 +43,11 @@ class ResolvedKernel:
         return trim_kernel_version(self.release)
 
     @property
+    def deployed_image(self) -> str:
+        """What the loader's pods run."""
+        return self.pinned_image or self.image
+
+    @property
     def kernel_label(self) -> dict[str, str]:
         """The label that nodes of this kernel carry."""
         return {KERNEL_LABEL: kernel_label_value(self.release)}

@@ -32,7 +32,7 @@ def _kernel(kernel: KernelPlan) -> dict[str, Any]:
     loads = kernel.resolved is not None and Action.LOAD in kernel.actions
     return {
         "nodes": list(kernel.nodes),
-        "image": (kernel.resolved.pinned_image or kernel.resolved.image) if kernel.resolved else None,
+        "image": kernel.resolved.deployed_image if kernel.resolved else None,
         "daemonSet": loader_name(kernel.resolved) if kernel.resolved and loads else None,
         "actions": [str(action) for action in kernel.actions],
         "reason": kernel.reason,

@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from kmm.duration import Duration
 from kmm.errors import SettingsError
+from kmm.image_rules import UNPINNED
 from kmm.job_checks import job_warnings
 from kmm.jobs import Builder, BuildSettings, JobSettings, SignSettings
 from kmm.module_source import Source
@@ -129,7 +130,7 @@ def setting_warnings(settings: Settings, plan: Plan) -> Iterator[str]:
         taken = settings.image_check.removeprefix("assume-")
         yield f"kmm:imageCheck is {settings.image_check}: no registry was asked, images are taken for {taken}"
         if settings.pin_digests:
-            yield "kmm:pinDigests: no digest is known: loaders that run keep their images, others wait for one"
+            yield UNPINNED
     yield from map(str, job_warnings(plan, settings.jobs))
 
 

@@ -29,9 +29,9 @@ def deployed(*modules, nodes=NODES, stack="kmm-1"):
     return [live(kernel.loader, stack) for one in plan.modules for kernel in module_manifests(one).kernels]
 
 
-def touched(*modules, running, nodes=NODES):
+def touched(*modules, running, nodes=NODES, **options):
     plan = make_plan(modules, nodes, Images())
-    return [(one.module, one.kind, one.nodes) for one in plan_changes(plan, running, nodes)]
+    return [(one.module, one.kind, one.nodes) for one in plan_changes(plan, running, nodes, **options)]
 
 
 def test_a_plan_that_is_deployed_changes_nothing():
@@ -98,7 +98,10 @@ def test_an_earlier_version_that_nodes_ask_for_stays():
     assert touched(new, running=deployed(old, nodes=nodes), nodes=nodes) == [("default/kmod", Kind.LOAD, ("new",))]
 
 
-def test_an_image_that_runs_by_digest_is_no_change():
+def test_an_image_that_runs_by_digest_is_no_change_unless_it_is_known_to_go_by_tag():
     (kernel,) = make_plan([module()], NODES[:1], Images()).modules[0].kernels
     pinned = replace(kernel.resolved, pinned_image=f"{kernel.resolved.image}@sha256:{'0' * 64}")
-    assert touched(module(), running=[live(loader_manifest(pinned))], nodes=NODES[:1]) == []
+    running = [live(loader_manifest(pinned))]
+    assert touched(module(), running=running, nodes=NODES[:1]) == []
+    reload = [("default/kmod", Kind.RELOAD, ("a",))]
+    assert touched(module(), running=running, nodes=NODES[:1], pins_known=True) == reload

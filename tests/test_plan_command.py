@@ -5,11 +5,12 @@ import re
 
 import pytest
 import yaml
-from builders import module
+from builders import module, node
 from commands import GOLDEN, SPECIFICATION, kmm, write_module, write_nodes
 
 from kmm.changes import Change, Kind
 from kmm.commands.plan_table import print_plan
+from kmm.image_rules import pin_digests
 from kmm.names import FUTURE_KERNELS_ANNOTATION
 from kmm.plan import Images, make_plan
 
@@ -201,6 +202,32 @@ def test_a_stack_file_says_what_no_option_does(tmp_path):
     (module,) = planned(*arguments, "--assume-images", "present", "--future-kernel", "5.16.0")["modules"]
     assert [(one["version"], one["actions"]) for one in module["future"]] == [("5.16.0", [])]
     assert module["kernels"][0]["actions"] == ["load"]
+
+
+def test_what_a_stack_file_requires_of_future_kernels_holds_without_a_cluster_too(tmp_path):
+    write_module(tmp_path, kernelMappings=[{"literal": KERNEL}])
+    stack = tmp_path / "Pulumi.prod.yaml"
+    settings = {"kmm:modules": [str(tmp_path)], "kmm:futureKernels": ["6.1.0"], "kmm:requireFutureKernels": True}
+    stack.write_text(yaml.safe_dump({"config": settings}))
+    finished = plan("--config-file", stack, "--modules", tmp_path / "module.yaml", "--nodes", write_nodes(tmp_path, {}))
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr == "default/kmod: future kernel 6.1.0: no kernel mapping matches\n"
+
+
+def test_images_go_by_tag_without_a_cluster_although_a_stack_pins_them_and_it_says_so(tmp_path):
+    stack = tmp_path / "Pulumi.prod.yaml"
+    stack.write_text("config: {'kmm:pinDigests': true, 'kmm:imageCheck': assume-present}")
+    arguments = ["--modules", write_module(tmp_path), "--nodes", write_nodes(tmp_path, {"a": KERNEL})]
+    finished = plan("--config-file", stack, *arguments, "-o", "json")
+    (kernel,) = json.loads(finished.stdout)["modules"][0]["kernels"]
+    assert (kernel["image"], kernel["actions"]) == (f"registry.example/org/kmod:{KERNEL}", ["load"])
+    assert "kmm:pinDigests is left out, as --nodes" in finished.stderr
+
+
+def test_the_table_shows_a_loader_that_waits_for_a_digest(capsys):
+    built = make_plan([module(container={"build": BUILD})], [node(kernel=KERNEL)], Images(assume_present=False))
+    print_plan(pin_digests(built, Images(), ()), None)
+    assert "  build: loaded by the first `pulumi up` that finds the image's digest" in capsys.readouterr().out
 
 
 def test_a_module_without_nodes_is_in_the_table(tmp_path):

@@ -1,6 +1,6 @@
 """What several commands work on: the same options, read in the same way."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from kmm.errors import PlanError
 from kmm.module_source import Source
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ ConfigFileOption = Annotated[
     typer.Option(
         "--config-file",
         metavar="FILE",
-        help="Stack file, such as stacks/Pulumi.prod.yaml: its settings hold where no option is given.",
+        help="Stack file, such as stacks/Pulumi.prod.yaml: its settings hold where no option is given. "
+        "With --nodes kmm:pinDigests is left out: images go by tag.",
         show_default=False,
     ),
 ]
@@ -113,6 +115,9 @@ class Inputs:
     context: str | None
     assume_images: Assumption | None
     future_kernels: list[str] | None
+    require_images: bool = False
+    require_future_kernels: bool = False
+    pin_digests: bool = False
 
     def with_stack(self, file: str) -> "tuple[Inputs, JobSettings]":
         """What a stack's file adds, and its settings of Jobs. Raises SettingsError when it is not usable."""
@@ -132,12 +137,15 @@ class Inputs:
             context=self.context or (None if self.nodes else settings.context),
             assume_images=self.assume_images or assumed.get(settings.image_check),
             future_kernels=self.future_kernels or list(settings.future_kernels),
+            require_images=settings.require_images,
+            require_future_kernels=settings.require_future_kernels,
+            pin_digests=settings.pin_digests,
         )
         return added, settings.jobs
 
     def plan(self) -> Planned:
-        """Raises KmmError when anything cannot be read."""
-        from kmm.image_rules import image_problems  # noqa: PLC0415
+        """Raises KmmError when anything cannot be read, or an image is missing that the settings require."""
+        from kmm.image_rules import image_problems, pin_digests  # noqa: PLC0415
         from kmm.job_checks import shared_images  # noqa: PLC0415
         from kmm.plan import Images, make_plan  # noqa: PLC0415
 
@@ -150,9 +158,15 @@ class Inputs:
         future = self.future_kernels or ()
         images = self._read_images(make_plan(loaded.modules, nodes, Images(), future, live))
         plan = make_plan(loaded.modules, nodes, images, future, live)
-        problems = image_problems(plan, images, require_images=False, require_future=False)
-        shared = map(str, shared_images(plan))
-        return Planned(plan, nodes, running, (*map(str, loaded.warnings), *problems.warnings, *shared))
+        problems = image_problems(
+            plan, images, require_images=self.require_images, require_future=self.require_future_kernels
+        )
+        if problems.errors:
+            raise PlanError("\n".join(problems.errors))
+        warnings = (*loaded.warnings, *problems.warnings, *shared_images(plan), *self._pin_warnings())
+        if self.pin_digests and running is not None:
+            plan = pin_digests(plan, images, running)
+        return Planned(plan, nodes, running, tuple(map(str, warnings)))
 
     def _read_nodes(
         self, modules: "Sequence[Module]"
@@ -172,11 +186,11 @@ class Inputs:
         return nodes, daemon_sets, observe_loaders(cluster, modules, nodes, daemon_sets)
 
     def _read_images(self, plan: "Plan") -> "Images":
-        """Of images that Jobs would make or that kernels to come need; others are the user's affair."""
+        """Of images that Jobs would make or that kernels to come need; others only if the settings want them asked."""
         from kmm.image_rules import images_to_check  # noqa: PLC0415
         from kmm.plan import Images  # noqa: PLC0415
 
-        wanted = list(images_to_check(plan))
+        wanted = list(images_to_check(plan, check_all=self.require_images or self.pin_digests))
         if self.assume_images is not None or not wanted:
             return Images(assume_present=self.assume_images is not Assumption.MISSING)
         if self.nodes is not None:
@@ -189,6 +203,14 @@ class Inputs:
         cluster = connect(self.kubeconfig, self.context)
         secrets = read_pull_secrets(cluster, named_secrets(kernel.module for kernel, _ in wanted))
         return Images(check_images(image_request(kernel, image, secrets) for kernel, image in wanted))
+
+    def _pin_warnings(self) -> Iterator[str]:
+        from kmm.image_rules import UNPINNED  # noqa: PLC0415
+
+        if self.pin_digests and self.nodes is not None:
+            yield "kmm:pinDigests is left out, as --nodes tells neither digests nor what runs: images go by tag"
+        elif self.pin_digests and self.assume_images is not None:
+            yield UNPINNED
 
 
 def read_modules(paths: list[str] | None, source: Source, kubeconfig: str | None, context: str | None) -> "Loaded":

@@ -73,7 +73,7 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     if config_file:
         inputs, _ = inputs.with_stack(config_file)
     planned = inputs.plan()
-    decided, warnings, changes = planned.plan, planned.warnings, _changes(planned)
+    decided, warnings, changes = planned.plan, planned.warnings, _changes(planned, pins_known=bool(config_file))
     if output is PlanFormat.JSON:
         typer.echo(json.dumps(_json(decided, changes), indent=2))
     elif output is PlanFormat.HTML:
@@ -87,12 +87,12 @@ def plan(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     show_warnings(warnings)
 
 
-def _changes(planned: "Planned") -> "tuple[Change, ...] | None":
+def _changes(planned: "Planned", *, pins_known: bool) -> "tuple[Change, ...] | None":
     """What it would do to the modules that are loaded now; None without a cluster."""
     from kmm.impact import plan_changes  # noqa: PLC0415
 
     running = planned.daemon_sets
-    return None if running is None else plan_changes(planned.plan, running, planned.nodes)
+    return None if running is None else plan_changes(planned.plan, running, planned.nodes, pins_known=pins_known)
 
 
 def _json(decided: "Plan", changes: "Iterable[Change] | None") -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _kernel(kernel: "KernelPlan") -> dict[str, Any]:
         "version": kernel.version,
         "nodes": list(kernel.nodes),
         "mapping": kernel.resolved.mapping if kernel.resolved else None,
-        "image": kernel.resolved.image if kernel.resolved else None,
+        "image": kernel.resolved.deployed_image if kernel.resolved else None,
         "actions": [action.value for action in kernel.actions],
         "reason": kernel.reason,
     }

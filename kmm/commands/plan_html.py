@@ -196,7 +196,7 @@ def _image(kernel: KernelPlan) -> Content:
     if kernel.resolved is None:
         return "-"
     mapping = f"kernelMappings[{kernel.resolved.mapping}]"
-    return element("div", element("code", kernel.resolved.image), " ", element("small", mapping))
+    return element("div", element("code", kernel.resolved.deployed_image), " ", element("small", mapping))
 
 
 def _kernels(plan: Plan) -> Element:

@@ -55,7 +55,7 @@ def _style(kernel: KernelPlan) -> str:
 
 
 def _image(kernel: KernelPlan) -> str:
-    return kernel.resolved.image if kernel.resolved else "-"
+    return kernel.resolved.deployed_image if kernel.resolved else "-"
 
 
 def _nodes(names: Sequence[str], shown: int = _SHOWN_NODES) -> str:
@@ -64,7 +64,8 @@ def _nodes(names: Sequence[str], shown: int = _SHOWN_NODES) -> str:
 
 
 def _actions(kernel: KernelPlan) -> str:
-    return f"none: {kernel.reason}" if kernel.reason else ", ".join(kernel.actions) or "none: nothing to make"
+    reason = kernel.reason or ("" if kernel.actions else "nothing to make")
+    return ": ".join(filter(None, (", ".join(kernel.actions) or "none", reason)))
 
 
 def _ignored_table(ignored: Sequence[IgnoredNode]) -> Table:

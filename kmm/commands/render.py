@@ -49,6 +49,7 @@ def render(  # noqa: PLR0913, PLR0917 (one parameter for each option)
     """Print the Kubernetes objects of the plan as multi-document YAML, without changing anything.
 
     Jobs are among them where images are missing; labels of nodes are not: they are patched into the nodes.
+    Nor is the rule of kmm:audit, which has the stack's name.
 
     Examples:
 

@@ -85,7 +85,7 @@ def _container(resolved: ResolvedKernel, mounts: list[Manifest]) -> Manifest:
     pull_policy = {"imagePullPolicy": container.image_pull_policy} if container.image_pull_policy else {}
     return {
         "name": "module-loader",
-        "image": resolved.pinned_image or resolved.image,
+        "image": resolved.deployed_image,
         **pull_policy,
         "command": load_command(container.modprobe, resolved.in_tree_module_to_remove),
         **_unloading(resolved.module),

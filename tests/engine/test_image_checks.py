@@ -6,6 +6,7 @@ import json
 
 import pytest
 import requests
+from commands import kmm
 
 from kmm.names import FUTURE_KERNELS_ANNOTATION
 from tests.engine.built_modules import BuiltModules, encoded
@@ -23,6 +24,18 @@ def images(deployment):
         kernel: one["spec"]["template"]["spec"]["containers"][0]["image"]
         for (_, kernel), one in deployment.daemon_sets().items()
     }
+
+
+def plan(deployment):
+    """The finished `kmm plan` for the stack's settings."""
+    file = deployment.folder.with_name("Pulumi.prod.yaml")
+    file.write_text(json.dumps({"config": deployment.stack.config}))
+    return kmm("plan", "--config-file", file, "-o", "json")
+
+
+def planned_changes(deployment):
+    """Kind and nodes of each change that the plan tells."""
+    return [(one["kind"], one["nodes"]) for one in json.loads(plan(deployment).stdout)["changes"]]
 
 
 def test_a_registry_that_does_not_answer_changes_nothing_unless_images_are_assumed(deployment, built):
@@ -98,6 +111,9 @@ def test_required_images_that_nobody_makes_are_missed_at_preview(deployment, bui
     assert declared(refused) == []
     assert f"kernel {NEXT_KERNEL} on 2 nodes: image {built.image(NEXT_KERNEL)} is not in its registry" in refused.output
     assert f"kernel {KERNEL} on" not in refused.output
+    planned = plan(deployment)
+    assert (planned.returncode, planned.stdout) == (1, "")
+    assert planned.stderr.strip() in refused.output
 
 
 def test_the_image_for_a_future_kernel_is_there_before_a_node_boots_into_it(deployment, built):
@@ -129,26 +145,37 @@ def test_a_tag_that_moves_rolls_pinned_loaders_and_no_others(deployment, built):
     deployment.stack.config["kmm:pinDigests"] = True
     deployment.stack.up().expect()
     assert images(deployment) == {KERNEL: f"{built.image()}@{digests[0]}"}
+    assert planned_changes(deployment) == []
     before = deployment.daemon_sets()["kmod", KERNEL]["metadata"]["uid"]
 
     digests.append(built.push(KERNEL, index=True))
     assert digests[1] != digests[0]
+    assert planned_changes(deployment) == [("reload", [node])]
     assert object_steps(deployment.stack.up().expect()) == {("update", "DaemonSet"): 1}
     assert images(deployment) == {KERNEL: f"{built.image()}@{digests[1]}"}
     assert deployment.daemon_sets()["kmod", KERNEL]["metadata"]["uid"] == before
     assert deployment.ready_label() in deployment.labels(node)
     deployment.stack.preview("--expect-no-changes").expect()
+    assert planned_changes(deployment) == []
+    deployment.stack.config["kmm:pinDigests"] = False
+    assert planned_changes(deployment) == [("reload", [node])]
 
+    deployment.stack.config["kmm:pinDigests"] = True
     built.registry.stop()
     deployment.stack.config["kmm:imageCheck"] = "assume-present"
     unasked = deployment.stack.preview("--expect-no-changes").expect()
     assert "kmm:pinDigests: no digest is known: loaders that run keep their images" in unasked.output
+    assert planned_changes(deployment) == []
+    assert "kmm:pinDigests: no digest is known: loaders that run keep their images" in plan(deployment).stderr
 
 
 def test_an_image_that_this_run_builds_is_pinned_and_loaded_by_the_next(deployment, built):
     built.write()
     (node,) = deployment.nodes.add(KERNEL)
     deployment.stack.config["kmm:pinDigests"] = True
+    (kernel,) = json.loads(plan(deployment).stdout)["modules"][0]["kernels"]
+    assert kernel["actions"] == ["build"]
+    assert "first `pulumi up` that finds the image's digest" in kernel["reason"]
     with running(deployment.stack, *UP) as up:
         built.make()
         finish(up)
