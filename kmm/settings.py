@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from difflib import get_close_matches
 from enum import StrEnum
-from typing import Annotated, Any
+from shlex import quote
+from typing import Annotated, Any, Final
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +22,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
+from kmm.definition.messages import EXPECTED, closest_key, known_keys
 from kmm.duration import Duration
 from kmm.errors import SettingsError
 from kmm.image_rules import UNPINNED
@@ -32,6 +34,8 @@ from kmm.rollout import allowed_unready
 
 # Never taken for JSON: who sets the content of a kubeconfig by mistake must not find it in an error.
 _PATHS_AND_NAMES = ("kubeconfig", "context")
+# What a path goes on with, where --path was left out.
+_PARTS: Final = {"must be a list": "[0]", "must be a mapping": ".KEY"}
 
 
 def _checked_unready(text: str) -> str:
@@ -143,13 +147,35 @@ def _parsed(text: str) -> Any:  # noqa: ANN401 (pydantic judges it)
 
 
 def _problem(project: str, error: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
-    path = ".".join(str(part) for part in error["loc"])
-    key = f"{project}:{path}"
+    key = _path(project, error["loc"])
     if error["type"] == "missing":
-        return f"{key} is not set. Set it: pulumi config set --path '{project}:{path}[0]' PATH"
+        return f"{key} is not set. Set it: pulumi config set --path '{key}[0]' PATH"
     if error["type"] == "extra_forbidden":
-        known = [str(field.alias) for field in Settings.model_fields.values()]
-        near = get_close_matches(path, known, n=1)
-        hint = f"; did you mean {project}:{near[0]}?" if near else "."
-        return f"{key} is not a setting{hint} Settings are: {', '.join(known)}. Remove it: pulumi config rm {key}"
-    return f"{key}: {error['msg']}; given: {error['input']!r}"
+        return _unknown(project, error["loc"])
+    words = EXPECTED.get(error["type"], error["msg"])
+    remedy = f". Set it: pulumi config set --path {quote(key + _PARTS[words])} VALUE" if words in _PARTS else ""
+    return f"{key}: {words}; given: {error['input']!r}{remedy}"
+
+
+def _unknown(project: str, location: Sequence[str | int]) -> str:
+    *parents, name = location
+    key, known = _path(project, location), known_keys(Settings, parents)
+    whole = re.split(r"[.[]", str(name))[0]
+    if not parents and whole in known:
+        return (
+            f"{key} is no part of {project}:{whole}, for it was set without --path. Remove it: pulumi config rm "
+            f"{quote(key)}. Set it: pulumi config set --path {quote(key)} VALUE"
+        )
+    near = closest_key(str(name), known)
+    hint = f"; did you mean {_path(project, [*parents, near])}?" if near else "."
+    place, option = (f"of {_path(project, parents)} ", "--path ") if parents else ("", "")
+    return (
+        f"{key} is not a setting{hint} Settings {place}are: {', '.join(known)}. "
+        f"Remove it: pulumi config rm {option}{quote(key)}"
+    )
+
+
+def _path(project: str, location: Iterable[str | int]) -> str:
+    """Where a value is, as `--path` takes it."""
+    steps = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return f"{project}:{''.join(steps).removeprefix('.')}"

@@ -36,3 +36,48 @@ def test_a_key_that_is_no_setting_is_told_with_those_that_are(key, end):
     with pytest.raises(SettingsError) as error:
         read(**{key: "x"})
     assert f"kmm:{key} is not a setting{end} Settings are: source, modules, " in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (
+            {"modules": "modules"},
+            "kmm:modules: must be a list; given: 'modules'. Set it: pulumi config set --path 'kmm:modules[0]' VALUE",
+        ),
+        (
+            {"rollout": "5m"},
+            "kmm:rollout: must be a mapping; given: '5m'. Set it: pulumi config set --path kmm:rollout.KEY VALUE",
+        ),
+        (
+            {"build": '{"nodeSelector": "fast"}'},
+            "kmm:build.nodeSelector: must be a mapping; given: 'fast'. "
+            "Set it: pulumi config set --path kmm:build.nodeSelector.KEY VALUE",
+        ),
+        (
+            {"build.timeout": "1h"},
+            "kmm:build.timeout is no part of kmm:build, for it was set without --path. "
+            "Remove it: pulumi config rm kmm:build.timeout. Set it: pulumi config set --path kmm:build.timeout VALUE",
+        ),
+        (
+            {"modules[1]": "more"},
+            "kmm:modules[1] is no part of kmm:modules, for it was set without --path. "
+            "Remove it: pulumi config rm 'kmm:modules[1]'. Set it: pulumi config set --path 'kmm:modules[1]' VALUE",
+        ),
+        (
+            {"rollout": '{"timout": "5m"}'},
+            "kmm:rollout.timout is not a setting; did you mean kmm:rollout.timeout? Settings of kmm:rollout are: "
+            "timeout, maxUnready, wait. Remove it: pulumi config rm --path kmm:rollout.timout",
+        ),
+        (
+            {"build": '{"tolerations": [{"zzz": "NoExecute"}]}'},
+            "kmm:build.tolerations[0].zzz is not a setting. Settings of kmm:build.tolerations[0] are: key, operator, "
+            "value, effect, tolerationSeconds. Remove it: pulumi config rm --path 'kmm:build.tolerations[0].zzz'",
+        ),
+    ],
+    ids=["list", "mapping", "mapping in a mapping", "part", "element", "key of a part", "key of an element"],
+)
+def test_a_value_of_the_wrong_shape_or_place_is_told_with_the_command_for_the_right_one(texts, said):
+    with pytest.raises(SettingsError) as error:
+        read(**texts)
+    assert str(error.value) == said

@@ -11,7 +11,7 @@ from kmm.definition.kubernetes import Shaped
 from kmm.definition.module import Module
 from kmm.problems import FieldPath, shown
 
-_EXPECTED: Final = {
+EXPECTED: Final = {
     "string_type": "must be text",
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
@@ -34,7 +34,7 @@ def explain(error: ValidationError) -> list[tuple[FieldPath, str]]:
     for detail in details:
         path = _path(detail)
         if detail["type"] == "extra_forbidden":
-            known = _known_keys(path[:-1])
+            known = sorted(known_keys(Module, path[:-1]))
             suggestion = closest_key(str(path[-1]), known)
             meant.add((*path[:-1], suggestion))
             found[path] = unknown_key(suggestion, known)
@@ -59,6 +59,15 @@ def closest_key(key: str, known: Sequence[str]) -> str:
     return by_lower_case[matches[0]] if matches else ""
 
 
+def known_keys(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """Keys that the mapping at `path` of a model may have, in its order."""
+    for part in path:
+        for field in model.model_fields.values():
+            if field.alias == part:
+                model = next(_models((field.annotation, *field.metadata)), model)
+    return [str(field.alias) for field in model.model_fields.values()]
+
+
 def _path(detail: ErrorDetails) -> FieldPath:
     path = detail["loc"]
     return path[:-1] if path and path[-1] == "[key]" else path
@@ -66,24 +75,14 @@ def _path(detail: ErrorDetails) -> FieldPath:
 
 def _message(detail: ErrorDetails) -> str:
     kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
-    if kind in _EXPECTED:
+    if kind in EXPECTED:
         quoting = "; put it in quotes" if kind == "string_type" and isinstance(given, bool | int | float) else ""
-        return f"{_EXPECTED[kind]}, not {shown(given)}{quoting}"
+        return f"{EXPECTED[kind]}, not {shown(given)}{quoting}"
     if kind == "missing":
         return "is required"
     if kind == "literal_error":
         return f"{shown(given)} is not allowed; allowed are {context['expected']}"
     return str(context.get("error") or context.get("message") or detail["msg"])
-
-
-def _known_keys(path: FieldPath) -> list[str]:
-    """Keys that the mapping at `path` of a Module may have."""
-    model: type[BaseModel] = Module
-    for part in path:
-        for field in model.model_fields.values():
-            if field.alias == part:
-                model = next(_models((field.annotation, *field.metadata)), model)
-    return sorted(str(field.alias) for field in model.model_fields.values())
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 (annotations have no common type)
