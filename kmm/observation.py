@@ -28,6 +28,7 @@ from kmm.used_nodes import LiveLoaders, live_loaders, pods_needed
 from kmm.workloads import DaemonSet
 
 _READS_AT_ONCE = 16
+_UNASKED = "`kmm:imageCheck: assume-present` (`assume-missing`) goes on without asking."
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def observe_images(settings: Settings, observed: Observation) -> Images:
     plan = make_plan(observed.loaded.modules, observed.nodes, Images(), settings.future_kernels, observed.live)
     wanted = list(images_to_check(plan, check_all=settings.require_images or settings.pin_digests))
     secrets = read_pull_secrets(observed.cluster, named_secrets(kernel.module for kernel, _ in wanted))
-    return Images(check_images(image_request(kernel, image, secrets) for kernel, image in wanted))
+    return Images(check_images((image_request(kernel, image, secrets) for kernel, image in wanted), _UNASKED))
 
 
 def observe_job_inputs(settings: JobSettings, plan: Plan, cluster: Cluster, nodes: Sequence[Node]) -> JobInputs:

@@ -40,17 +40,18 @@ class ImageRequest:
     pull_secret: DockerConfig | None = None
 
 
-def check_images(requests: Iterable[ImageRequest]) -> dict[str, str | None]:
+def check_images(requests: Iterable[ImageRequest], advice: str = "") -> dict[str, str | None]:
     """The digest of each image, None for an absent one.
 
-    Each distinct request is made once, many at a time. RegistryError lists every image without a usable answer.
+    Each distinct request is made once, many at a time. RegistryError lists every image without a usable answer,
+    and ends with `advice`: how the user goes on without one.
     """
     references = _references(set(requests))
     with Connections(WORKERS) as connections, ThreadPoolExecutor(WORKERS) as pool:
         repositories = Repositories(connections)
         questions = [(repositories.find(request, image), image) for request, image in references.items()]
         outcomes = list(pool.map(lambda question: _outcome(*question), questions))
-    return _digests(references, outcomes)
+    return _digests(references, outcomes, advice)
 
 
 class Repository:
@@ -204,7 +205,7 @@ def _outcome(repository: Repository, image: ImageReference) -> str | HostError |
 
 
 def _digests(
-    references: dict[ImageRequest, ImageReference], outcomes: Sequence[str | HostError | None]
+    references: dict[ImageRequest, ImageReference], outcomes: Sequence[str | HostError | None], advice: str
 ) -> dict[str, str | None]:
     digests: dict[str, str | None] = {}
     failures: dict[tuple[str, str, str], list[str]] = defaultdict(list)
@@ -213,7 +214,7 @@ def _digests(
         if error:
             failures[image.registry, error.problem, error.remedy].append(request.image)
     if failures:
-        raise RegistryError(_report(failures))
+        raise RegistryError(_report(failures, advice))
     return digests
 
 
@@ -224,7 +225,7 @@ def _conflict(digests: dict[str, str | None], image: str, digest: str | None) ->
     return HostError("shows it to some logins only", "give its Modules the same `imageRepoSecret`")
 
 
-def _report(failures: dict[tuple[str, str, str], list[str]]) -> str:
+def _report(failures: dict[tuple[str, str, str], list[str]], advice: str) -> str:
     lines = ["Can't tell whether these images exist:"]
     for (registry, problem, remedy), requested in sorted(failures.items()):
         images = sorted(set(requested))
@@ -232,7 +233,7 @@ def _report(failures: dict[tuple[str, str, str], list[str]]) -> str:
         lines += [f"  {registry} {problem}", *(f"    - {image}" for image in images[:_MAX_LISTED])]
         lines += [f"    - and {more} more"] if more > 0 else []
         lines += [f"    {remedy}"]
-    lines += ["`kmm:imageCheck: assume-present` (`assume-missing`), or --assume-images, goes on without asking."]
+    lines += [advice] if advice else []
     return "\n".join(lines)
 
 

@@ -230,6 +230,18 @@ def test_the_table_shows_a_loader_that_waits_for_a_digest(capsys):
     assert "  build: loaded by the first `pulumi up` that finds the image's digest" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("source", ["cluster", "both"])
+def test_a_stack_file_whose_modules_are_in_the_cluster_is_told_from_options(tmp_path, source):
+    stack, nodes = tmp_path / "Pulumi.prod.yaml", write_nodes(tmp_path, {"a": KERNEL})
+    modules = [str(write_module(tmp_path))]
+    settings = {"kmm:source": source} | ({"kmm:modules": modules} if source == "both" else {})
+    stack.write_text(yaml.safe_dump({"config": settings}))
+    finished = plan("--config-file", stack, "--nodes", nodes)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert f"kmm:source in {stack} is {source}, which needs one: leave out --nodes, or" in finished.stderr
+    assert planned("--config-file", stack, "--nodes", nodes, "--modules", *modules)["modules"]
+
+
 def test_a_module_without_nodes_is_in_the_table(tmp_path):
     finished = plan("--modules", write_module(tmp_path), "--nodes", write_nodes(tmp_path, {}))
     assert finished.returncode == 0

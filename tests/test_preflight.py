@@ -278,6 +278,13 @@ def test_the_command_writes_json_for_scripts(tmp_path, registry, store):
     assert json.loads(done.stdout) == {"modules": [{"namespace": "default", "name": "kmod", "kernels": [kernel]}]}
 
 
+def test_a_registry_that_does_not_answer_is_told_without_options_that_preflight_has_not(tmp_path):
+    file = write_module(tmp_path, containerImage="localhost:1/kmod", registryTLS={"insecure": True})
+    done = kmm("preflight", "--modules", file, "--kernel", KERNEL)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("    check host and port, and that the registry runs\n")
+
+
 def test_modules_of_the_cluster_are_checked_too(tmp_path, registry, store):
     store.add_image(IMAGE, READY)
     file = write_module(tmp_path, containerImage=f"{registry.host}/{IMAGE}", registryTLS={"insecure": True})

@@ -10,6 +10,7 @@ import typer
 
 from kmm.background import start
 from kmm.commands.inputs import (
+    UNASKED,
     AssumeImagesOption,
     Assumption,
     ContextOption,
@@ -123,7 +124,7 @@ def _with_images(evidence: "Evidence", kernels: "Sequence[ResolvedKernel]", clus
 
     try:
         secrets = read_pull_secrets(cluster, named_secrets(kernel.module for kernel in kernels))
-        images = check_images(image_request(kernel, kernel.image, secrets) for kernel in kernels)
+        images = check_images((image_request(kernel, kernel.image, secrets) for kernel in kernels), UNASKED)
     except (RegistryError, ClusterError) as error:
         return replace(evidence, unasked=str(error))
     return replace(evidence, images=images)

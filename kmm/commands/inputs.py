@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from kmm.problems import Problem
     from kmm.used_nodes import LiveLoaders
     from kmm.workloads import DaemonSet
+
+UNASKED: Final = "--assume-images present (missing) goes on without asking."
 
 
 class Assumption(StrEnum):
@@ -128,6 +130,11 @@ class Inputs:
         settings = load_settings(
             Path(file), **({"modules": self.modules or [], "source": self.source} if is_given else {})
         )
+        if self.nodes is not None and not is_given and settings.source is not Source.FILES:
+            raise typer.BadParameter(
+                f"--nodes is read instead of a cluster, and kmm:source in {file} is {settings.source}, which needs "
+                "one: leave out --nodes, or say which Module files: --modules PATH"
+            )
         assumed = {ImageCheck.ASSUME_PRESENT: Assumption.PRESENT, ImageCheck.ASSUME_MISSING: Assumption.MISSING}
         added = replace(
             self,
@@ -202,7 +209,7 @@ class Inputs:
 
         cluster = connect(self.kubeconfig, self.context)
         secrets = read_pull_secrets(cluster, named_secrets(kernel.module for kernel, _ in wanted))
-        return Images(check_images(image_request(kernel, image, secrets) for kernel, image in wanted))
+        return Images(check_images((image_request(kernel, image, secrets) for kernel, image in wanted), UNASKED))
 
     def _pin_warnings(self) -> Iterator[str]:
         from kmm.image_rules import UNPINNED  # noqa: PLC0415

@@ -55,6 +55,8 @@ def test_a_registry_that_does_not_answer_changes_nothing_unless_images_are_assum
     refused = deployment.stack.up().expect(1)
     assert declared(refused) == []
     assert built.image() in refused.output
+    for said, option in ((refused.output, "`kmm:imageCheck: "), (plan(deployment).stderr, "--assume-images ")):
+        assert option in said
     assert "Traceback" not in refused.output
     deployment.stack.config["kmm:imageCheck"] = "assume-missing"
     assert object_steps(deployment.stack.preview().expect())[("create", "Job")] == 2
