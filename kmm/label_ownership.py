@@ -8,11 +8,15 @@ the pods that hang on them are gone. A label stays while anybody owns it.
 The generation follows from what the nodes show, so that a run that was killed half-way goes on where it stopped.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from typing import Final
 
 from kmm.nodes import LabelChange, Node
 
 Labels = Mapping[str, str]
+
+_OF_A_STACK: Final = re.compile(r"kmm-[0-9a-f]{8}\.")  # how the names of field managers begin
 
 
 def kernel_label_owner(stack: str) -> str:
@@ -41,10 +45,12 @@ def shares_of_others(stack: str, keys: Set[str], nodes: Iterable[Node]) -> dict[
     """What gives up, by field manager, what other stacks than this own of these labels.
 
     They had the Modules that these labels are about. As long as they own a label it never leaves its node.
+    Field managers that are no stack's are left alone, `kubectl` for example: they may own more on a node than what is
+    known here, which would go from it.
     """
     nodes = list(nodes)
     release = dict.fromkeys((node.name for node in nodes), keys)
-    return given_up(release, nodes, lambda manager: not manager.startswith(f"{stack}."))
+    return given_up(release, nodes, lambda manager: bool(_OF_A_STACK.match(manager)) and stack_of(manager) != stack)
 
 
 def given_up(

@@ -91,9 +91,13 @@ def test_no_generation_that_has_labels_to_give_up_is_taken_again(generations, na
     assert all(number > one for one in released)
 
 
-def test_what_another_stack_owned_of_a_label_is_given_up_and_nothing_else_of_it():
+def test_what_another_stack_owned_of_a_label_is_given_up_and_nothing_of_who_is_no_stack():
     ready, other = "kmm.node.kubernetes.io/default.kmod.ready", "kmm.node.kubernetes.io/default.other.ready"
-    owners = {ready: frozenset({"kmm-1.ready", "kmm-1.ready-2", "kmm-2.ready"}), other: frozenset({"kmm-2.ready"})}
+    stack, another, strangers = "kmm-00000001", "kmm-00000002.ready", ("kubectl", "kmm", "kmm-operator.ready")
+    owners = {
+        ready: frozenset({f"{stack}.ready", f"{stack}.ready-2", another, *strangers}),
+        other: frozenset({another, *strangers}),
+    }
     moved = replace(node("a", labels={ready: "", other: ""}), label_owners=owners)
-    (found,) = shares_of_others("kmm-1", {ready}, [moved, node("b")]).items()
-    assert found == ("kmm-2.ready", [LabelChange("a", "uid-a", {other: ""})])
+    (found,) = shares_of_others(stack, {ready}, [moved, node("b")]).items()
+    assert found == (another, [LabelChange("a", "uid-a", {other: ""})])

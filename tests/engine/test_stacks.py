@@ -72,6 +72,31 @@ def test_a_module_moves_to_another_stack_without_being_unloaded(deployment, othe
     deployment.stack.preview("--expect-no-changes").expect()
 
 
+def test_what_kubectl_applied_to_a_node_stays_there(deployment):
+    """As `kubectl get -o yaml | kubectl apply --server-side` does, which then owns this project's labels, too."""
+    deployment.write()
+    (node,) = deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    path, labels = f"/api/v1/nodes/{node}", deployment.labels(node)
+    own = {"example.com/tier": "edge"}
+    taint = {"key": "example.com/tier", "value": "edge", "effect": "PreferNoSchedule"}
+    whole = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"labels": deployment.api.request("GET", path)["metadata"]["labels"] | own},
+        "spec": {"taints": [taint]},
+    }
+    apply = {"Content-Type": "application/apply-patch+yaml"}
+    deployment.api.request("PATCH", f"{path}?fieldManager=kubectl&force=true", whole, apply)
+    deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    found = deployment.api.request("GET", path)
+    assert found["spec"]["taints"] == [taint]
+    assert found["metadata"]["labels"].items() >= own.items()
+    assert deployment.labels(node) == labels
+    deployment.stack.preview("--expect-no-changes").expect()
+
+
 @pytest.fixture
 def elsewhere(deployment, whole_cluster, unique) -> Deployment:
     """The same stack, with a namespace and a node of the same names on another cluster."""
