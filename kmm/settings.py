@@ -36,6 +36,7 @@ from kmm.rollout import allowed_unready
 _PATHS_AND_NAMES = ("kubeconfig", "context")
 # What a path goes on with, where --path was left out.
 _PARTS: Final = {"must be a list": "[0]", "must be a mapping": ".KEY"}
+_ENCRYPTED = {"secure": ""}  # as in a stack's file, and without the value, which the engine has decrypted
 
 
 def _checked_unready(text: str) -> str:
@@ -87,6 +88,13 @@ class Settings(_Settings):
     build: BuildSettings = BuildSettings()
     sign: SignSettings = SignSettings()
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_secret(cls, value: object) -> object:
+        if _is_encrypted(value):
+            raise PydanticCustomError("secret", "is a secret")
+        return value
+
     @field_validator("modules")
     @classmethod
     def _modules_as_source_says(cls, paths: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
@@ -111,8 +119,9 @@ def read_settings(project: str, environment: Mapping[str, str] = os.environ) -> 
     makes a misspelt key an error. Raises SettingsError with every problem and the command that repairs it.
     """
     given: dict[str, str] = json.loads(environment.get("PULUMI_CONFIG", "{}"))
+    secrets = json.loads(environment.get("PULUMI_CONFIG_SECRET_KEYS", "[]"))
     own = {
-        name: text if name in _PATHS_AND_NAMES else _parsed(text)
+        name: _ENCRYPTED if key in secrets else text if name in _PATHS_AND_NAMES else _parsed(text)
         for key, text in given.items()
         for namespace, _, name in [key.partition(":")]
         if namespace == project and text != ""
@@ -146,12 +155,30 @@ def _parsed(text: str) -> Any:  # noqa: ANN401 (pydantic judges it)
         return text
 
 
+def _is_encrypted(value: object) -> bool:
+    """Whether a value, as a stack's file has it, is a secret or holds one."""
+    match value:
+        case {"secure": str(), **others} if not others:
+            return True
+        case dict():
+            return any(map(_is_encrypted, value.values()))
+        case list():
+            return any(map(_is_encrypted, value))
+    return False
+
+
 def _problem(project: str, error: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
     key = _path(project, error["loc"])
     if error["type"] == "missing":
         return f"{key} is not set. Set it: pulumi config set --path '{key}[0]' PATH"
     if error["type"] == "extra_forbidden":
         return _unknown(project, error["loc"])
+    if error["type"] == "secret":
+        return (
+            f"{key} is a secret, and no setting can be: the state and the cluster have them in plain text. Set it anew "
+            "without --secret. What a build must not show belongs into build.secrets of the Module, credentials for "
+            "the cluster into the file that kmm:kubeconfig names"
+        )
     words = EXPECTED.get(error["type"], error["msg"])
     remedy = f". Set it: pulumi config set --path {quote(key + _PARTS[words])} VALUE" if words in _PARTS else ""
     return f"{key}: {words}; given: {error['input']!r}{remedy}"

@@ -11,9 +11,13 @@ from kmm.errors import SettingsError
 from kmm.settings import read_settings
 
 
-def read(**texts):
+def read(secrets=(), **texts):
     given = {"modules": '["modules"]', **texts}
-    return read_settings("kmm", {"PULUMI_CONFIG": json.dumps({f"kmm:{key}": text for key, text in given.items()})})
+    environment = {
+        "PULUMI_CONFIG": {f"kmm:{key}": text for key, text in given.items()},
+        "PULUMI_CONFIG_SECRET_KEYS": [*secrets, "other:token"],
+    }
+    return read_settings("kmm", {name: json.dumps(value) for name, value in environment.items()})
 
 
 @pytest.mark.parametrize("text", ["[prod", "{prod}", "[1]", '{"a": 1}', "7"])
@@ -81,3 +85,21 @@ def test_a_value_of_the_wrong_shape_or_place_is_told_with_the_command_for_the_ri
     with pytest.raises(SettingsError) as error:
         read(**texts)
     assert str(error.value) == said
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("build", '{"arguments": ["hunter2"]}'),
+        ("build", '{"arguments": "hunter2"}'),
+        ("builder", "hunter2"),
+        ("kubeconfig", "hunter2"),
+        ("hunter", "hunter2"),
+    ],
+)
+def test_a_secret_is_refused_with_all_other_problems_and_never_told(key, text):
+    with pytest.raises(SettingsError) as error:
+        read([f"kmm:{key}"], **{key: text, "imageCheck": "maybe"})
+    assert f"kmm:{key} is " in str(error.value)
+    assert "kmm:imageCheck: " in str(error.value)
+    assert "hunter2" not in str(error.value)

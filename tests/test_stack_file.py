@@ -34,6 +34,12 @@ def test_the_settings_of_the_project_are_taken_and_all_others_left(tmp_path):
     assert settings.sign.image == "registry.example/signer:1"
 
 
+def test_a_label_may_be_named_like_the_mark_of_a_secret(tmp_path):
+    file = tmp_path / "Pulumi.prod.yaml"
+    file.write_text("config: {'kmm:modules': [modules], 'kmm:build': {nodeSelector: {secure: 'true', zone: a}}}")
+    assert load_settings(file).build.node_selector == {"secure": "true", "zone": "a"}
+
+
 def test_the_demo_s_stack_can_be_read():
     assert load_settings(CHECKOUT / "stacks/Pulumi.dev.yaml").require_images
 
@@ -52,13 +58,25 @@ def test_what_is_given_wins(tmp_path):
         ("config: {'kmm:build': {timeout: soon}, 'kmm:builder': make}", "kmm:builder: "),
         ("config: {'kmm:build': {image: 1}}", "kmm:build.image: "),
         ("config: {'kmm:contxt': prod}", "kmm:contxt is not a setting; did you mean kmm:context?"),
+        ("config: {'kmm:build': {arguments: [{secure: v1:abc}]}}", "kmm:build is a secret, and no setting can be"),
         ("config: {}", "kmm:modules is not set"),
         ("config: [", ":2: is not YAML"),
         ("kind: Module", "is no stack file"),
         ("", "is no stack file"),
         (None, "can't be read"),
     ],
-    ids=["value", "every problem", "type", "key", "no Modules", "syntax", "something else", "empty", "missing"],
+    ids=[
+        "value",
+        "every problem",
+        "type",
+        "key",
+        "secret",
+        "no Modules",
+        "syntax",
+        "something else",
+        "empty",
+        "missing",
+    ],
 )
 def test_an_unusable_file_is_named_with_what_is_wrong(tmp_path, text, said):
     file = tmp_path / "Pulumi.prod.yaml"

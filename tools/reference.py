@@ -133,6 +133,7 @@ def _settings_page() -> str:
 
 Settings of a stack are in `stacks/Pulumi.STACK.yaml`. `pulumi config set KEY VALUE` writes them, with `--path` what is
 inside of them: `pulumi config set --path 'kmm:modules[0]' modules`, `pulumi config set --path kmm:build.timeout 2h`.
+None can be a secret (`--secret`): Pulumi's state and the cluster have them in plain text.
 
 {_table(("Key", "Type", "Default", "Meaning"), rows)}
 A duration is made of hours, minutes and seconds: `45s`, `90m`, `1h30m`.

@@ -1,6 +1,7 @@
 """Guards against a misspelt setting that is silently ignored, a traceback, and outputs that a script can't use."""
 
 import pytest
+import yaml
 
 from tests.engine.deployment import KERNEL, NEXT_KERNEL, declared
 
@@ -43,6 +44,20 @@ def test_a_setting_of_the_wrong_type_or_that_leads_nowhere_ends_with_words_alone
     assert result.exit_code not in (0, 255)
     assert words in result.output
     assert "Traceback" not in result.output
+    assert not declared(result)
+
+
+@pytest.mark.parametrize("path", ["kmm:build.arguments", "kmm:build.arguments[0]"], ids=["text", "list"])
+def test_a_secret_is_refused_and_not_told(deployment, path):
+    """Inside of a Job's command the state would have it in plain text."""
+    deployment.write()
+    stack = deployment.stack
+    file = stack.folder / "Pulumi.test.yaml"
+    stack.run("config", "set", "--secret", "--path", path, "hunter2", "--config-file", str(file)).expect()
+    stack.config["kmm:build"] = yaml.safe_load(file.read_text())["config"]["kmm:build"]
+    result = stack.preview().expect(1)
+    assert "kmm:build is a secret, and no setting can be" in result.output
+    assert "hunter2" not in result.output
     assert not declared(result)
 
 
