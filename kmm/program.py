@@ -55,13 +55,21 @@ _NOT_TARGETED = (
 
 
 async def run() -> dict[str, Any]:
-    """Declare everything and return the stack's outputs. Raises KmmError before anything is declared."""
+    """Declare everything and return the stack's outputs. Raises KmmError before anything is declared.
+
+    A preview compares identities first: it would otherwise say what to make in a wrong cluster. An `up` does so last:
+    where the first one failed, the state would have a name already.
+    """
     settings = read_settings(pulumi.get_project())
     observed = observe(settings)
+    known = await _stack_identity(observed) if pulumi.runtime.is_dry_run() and not _adopts() else None
     plan = _plan(settings, observed)
     inputs = observe_job_inputs(settings.jobs, plan, observed.cluster, observed.nodes)
     modules = [module_manifests(module, inputs) for module in plan.modules]
-    identity, owner = await _stack_identity(observed, plan, _daemon_sets(modules))
+    declared = _daemon_sets(modules)
+    former = _former_owner(observed, plan, declared) if _adopts() else None
+    identity, owner = known or await _stack_identity(observed, former)
+    _see_to_others(observed, declared, owner, former)
     await _Declaration(settings, observed, identity, owner).declare(plan, modules)
     return stack_outputs(plan)
 
@@ -84,20 +92,13 @@ def _plan(settings: Settings, observed: Observation) -> Plan:
     return pin_digests(plan, images, observed.daemon_sets) if settings.pin_digests else plan
 
 
-async def _stack_identity(
-    observed: Observation, plan: Plan, declared: Sequence[Manifest]
-) -> tuple[pulumi.Resource, str]:
-    """The stack's name on its cluster, and what keeps it in the state with the cluster's identity.
+async def _stack_identity(observed: Observation, former: str | None = None) -> tuple[pulumi.Resource, str]:
+    """What keeps the stack's name on its cluster in the state, with the cluster's identity, and that name.
 
-    The name is made up in the first run. What the stack declares depends on the keeper: a destruction that stops
-    half-way, in front of another cluster for example, must not forget whose the rest is.
-    Raises ClusterError when the state is that of another cluster, and PlanError when objects are another stack's.
+    The name is made up in the first run, unless it goes on as `former`. What the stack declares depends on the keeper:
+    a destruction that stops half-way, in front of another cluster for example, must not forget whose the rest is.
+    Raises ClusterError when the state is that of another cluster.
     """
-    adopting = _adopts()
-    former = None
-    if adopting:
-        labels = plan.kernel_labels()
-        former = former_owner(declared, observed.daemon_sets, (one for one in observed.nodes if one.name in labels))
     stash = pulumi.Stash(
         "identity",
         input={"cluster": observed.identity, "owner": former or f"kmm-{uuid4().hex[:8]}"},
@@ -107,13 +108,22 @@ async def _stack_identity(
     if kept is None:
         raise SettingsError("the first run of a stack takes neither --target nor --exclude: run it without them")
     require_identity(observed.cluster, kept["cluster"])
-    if not adopting:
-        refuse_strangers(declared, observed.daemon_sets, kept["owner"])
-    elif words := others_left_alone(declared, observed.daemon_sets, kept["owner"]):
-        pulumi.log.warn(words)
-    elif kept["owner"] == former:
-        pulumi.log.warn(_UNDER_ITS_NAME.format(former))
     return stash, str(kept["owner"])
+
+
+def _former_owner(observed: Observation, plan: Plan, declared: Sequence[Manifest]) -> str | None:
+    labels = plan.kernel_labels()
+    return former_owner(declared, observed.daemon_sets, (one for one in observed.nodes if one.name in labels))
+
+
+def _see_to_others(observed: Observation, declared: Sequence[Manifest], owner: str, former: str | None) -> None:
+    """Raises PlanError when objects are another stack's, and tells what is taken over from it."""
+    if not _adopts():
+        refuse_strangers(declared, observed.daemon_sets, owner)
+    elif words := others_left_alone(declared, observed.daemon_sets, owner):
+        pulumi.log.warn(words)
+    elif owner == former:
+        pulumi.log.warn(_UNDER_ITS_NAME.format(former))
 
 
 def _adopts() -> bool:

@@ -292,7 +292,7 @@ def test_what_jobs_would_wait_for_is_an_error_at_preview_all_in_one(deployment, 
     built.create("secrets", {"metadata": {"name": "nokey"}, "data": {"private": "a2V5"}})
     deployment.nodes.add(KERNEL)
     refused = deployment.stack.preview().expect(1)
-    assert declared(refused) == []
+    assert not object_steps(refused)
     place = f"{deployment.namespace}/kmod: spec.moduleLoader.container"
     for problem in (
         f"{place}.build.dockerfileConfigMap: ConfigMap {deployment.namespace}/wrong has no key",

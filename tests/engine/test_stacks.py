@@ -109,6 +109,19 @@ def elsewhere(deployment, whole_cluster, unique) -> Deployment:
 
 
 @pytest.mark.xdist_group("whole cluster")
+def test_a_preview_says_that_the_cluster_is_wrong_before_it_misses_anything_there(deployment, elsewhere, built):
+    built.write()
+    deployment.nodes.add(KERNEL)
+    deployment.stack.config["kmm:imageCheck"] = "assume-present"
+    deployment.stack.up().expect()
+    there = {"kmm:kubeconfig": str(elsewhere.cluster.kubeconfig), "kmm:imageCheck": "assume-missing"}
+    deployment.stack.config |= there
+    refused = deployment.stack.preview().expect(1).output
+    assert "wrong cluster: this stack belongs to the cluster whose" in refused
+    assert "does not exist" not in refused
+
+
+@pytest.mark.xdist_group("whole cluster")
 def test_a_stack_refuses_another_cluster_and_touches_nothing_there(deployment, elsewhere, tmp_path):
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(deployment.cluster.kubeconfig.read_text())
