@@ -35,6 +35,8 @@ def require_identity(cluster: "Cluster", expected: str) -> None:
     if found != expected:
         raise ClusterError(
             f"wrong cluster: this stack belongs to the cluster whose namespace kube-system has UID {expected}, but "
-            f"{cluster} leads to {found}. Nothing was changed. Set kmm:kubeconfig and kmm:context to the "
-            "stack's cluster, or use another stack for this one: pulumi stack init NAME"
+            f"{cluster} leads to {found}. Nothing was changed in either cluster. Set kmm:kubeconfig and kmm:context to "
+            "the stack's, or use another stack for this one: pulumi stack init NAME. After a refresh here, which takes "
+            "all objects out of the state, take them over in the stack's cluster, which unloads nothing: "
+            "PULUMI_K8S_UPSERT_EXISTING_OBJECTS=true pulumi up"
         )

@@ -4,7 +4,7 @@ import pytest
 
 from kmm.names import ROLE_DEVICE_PLUGIN
 from tests.conftest import OwnNodes
-from tests.engine.deployment import KERNEL, TAKE_OVER, Deployment
+from tests.engine.deployment import KERNEL, TAKE_OVER, Deployment, forget_take_over
 from tests.engine.warm_stack import WarmStack
 
 
@@ -138,3 +138,28 @@ def test_a_stack_refuses_another_cluster_and_touches_nothing_there(deployment, e
     kubeconfig.write_text(deployment.cluster.kubeconfig.read_text())
     deployment.stack.destroy().expect()
     assert deployment.is_gone()
+
+
+@pytest.mark.xdist_group("whole cluster")
+def test_after_a_refresh_in_another_cluster_the_objects_are_taken_over_as_the_error_says(
+    deployment, elsewhere, tmp_path
+):
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(deployment.cluster.kubeconfig.read_text())
+    deployment.stack.config["kmm:kubeconfig"] = str(kubeconfig)
+    deployment.write(plugin=True)
+    deployment.nodes.add(KERNEL)
+    deployment.stack.up().expect()
+    pods = {pod["metadata"]["uid"] for pod in (*deployment.pods(), *deployment.pods(ROLE_DEVICE_PLUGIN))}
+    kubeconfig.write_text(elsewhere.cluster.kubeconfig.read_text())
+    refused = deployment.stack.up("--refresh").expect(1).output
+    assert "Nothing was changed in either cluster" in refused
+    assert f"{TAKE_OVER}=true pulumi up" in refused
+
+    kubeconfig.write_text(deployment.cluster.kubeconfig.read_text())
+    assert "already exists" in deployment.stack.up().expect(1).output
+    deployment.stack.environment[TAKE_OVER] = "true"
+    deployment.stack.up().expect()
+    forget_take_over(deployment)
+    deployment.stack.preview("--expect-no-changes").expect()
+    assert {pod["metadata"]["uid"] for pod in (*deployment.pods(), *deployment.pods(ROLE_DEVICE_PLUGIN))} == pods
