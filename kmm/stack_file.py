@@ -18,7 +18,9 @@ def load_settings(path: Path, **given: object) -> Settings:
     """
     prefix = f"{_PROJECT}:"
     config = _config(path).items()
-    own = {key.removeprefix(prefix): value for key, value in config if key.startswith(prefix) and value != ""}
+    own = {
+        key.removeprefix(prefix): value for key, value in config if key.startswith(prefix) and value not in ("", None)
+    }
     try:
         return checked_settings(_PROJECT, own | given)
     except SettingsError as error:

@@ -22,6 +22,7 @@ def test_the_settings_of_the_project_are_taken_and_all_others_left(tmp_path):
         "  kmm:modules: [modules]\n"
         "  kmm:imageCheck: assume-missing\n"
         "  kmm:audit: ''\n"
+        "  kmm:rollout:\n"
         "  kmm:builder: buildkit\n"
         "  kmm:build: {timeout: 30m, nodeSelector: {builder: fast}}\n"
         "  kmm:sign: {image: 'registry.example/signer:1'}\n"
