@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -36,6 +36,7 @@ from kmm.observation import Observation, observe, observe_departing, observe_ima
 from kmm.outputs import stack_outputs
 from kmm.plan import Plan, make_plan
 from kmm.ready_labels import is_settled
+from kmm.resources.cluster_guard import ClusterGuard
 from kmm.resources.departures import Departures
 from kmm.resources.job_hooks import job_hooks
 from kmm.resources.kernel_module import KernelModule, KubernetesObject, Surroundings
@@ -139,6 +140,7 @@ class _Declaration:
         self._observed = observed
         self._identity = identity
         self._owner = owner
+        self._live = {one.key for one in observed.daemon_sets}
         self._kept = kept_versions(observed.loaded.modules, observed.daemon_sets, observed.nodes, owner)
 
     async def declare(self, plan: Plan, modules: Sequence[ModuleManifests]) -> None:
@@ -146,32 +148,52 @@ class _Declaration:
         labels = kept_kernel_labels(self._kept, self._observed.nodes) | plan.kernel_labels()
         departures = await self._departures(modules, labels)
         provider = self._provider()
-        self._audit(plan, provider)
         surroundings = Surroundings(
             self._owner,
             (departures, self._kernel_labels(labels, departures)),
             job_hooks(self._observed.cluster),
             self._observed.job_uids,
         )
-        after: list[pulumi.Resource] = []
+        standing, made = self._audit(plan, provider), list[KubernetesObject]()
         for module in modules:
             await asyncio.sleep(0)  # the engine goes on with what is declared, while the rest is made
             kept = [one for one in self._kept if one.module == module.plan.module.key]
             component = KernelModule(module, surroundings, kept, pulumi.ResourceOptions(provider=provider))
-            after += [*component.device_plugins, *component.kept]
+            standing += [*component.accounts, *component.device_plugins, *component.kept]
+            made += component.jobs
             for kernel in module.kernels:
-                name = kernel.loader["metadata"]["name"]
+                loader = component.loaders[kernel.loader["metadata"]["name"]]
                 if kernel.kernel.gated:
-                    self._rollout(gated_wait(kernel, self._owner), [component.loaders[name]])
+                    self._rollout(gated_wait(kernel, self._owner), [loader])
+                    made.append(loader)
                 else:
-                    after.append(component.loaders[name])
+                    standing.append(loader)
         workloads = [kept_workload(one, self._kept, self._observed.nodes) for one in self._kept]
-        self._rollout(main_wait(modules, workloads, self._owner), after, departures)
+        self._rollout(main_wait(modules, workloads, self._owner), standing, departures)
+        self._guard(standing, made)
 
-    def _audit(self, plan: Plan, provider: pulumi.ProviderResource) -> None:
+    def _audit(self, plan: Plan, provider: pulumi.ProviderResource) -> list[KubernetesObject]:
         rule = audit_rule((one.module for one in plan.modules), self._owner) if self._settings.audit else None
-        if rule:
-            KubernetesObject("audit", rule, pulumi.ResourceOptions(provider=provider))
+        return [KubernetesObject("audit", rule, pulumi.ResourceOptions(provider=provider))] if rule else []
+
+    def _guard(self, standing: Sequence[KubernetesObject], made: Sequence[KubernetesObject]) -> None:
+        """What is there already, or at once, is not left without a guard for as long as images are being `made`."""
+        new = [one for one in made if one.key not in self._live]
+        guards = {"guard": [*standing, *(one for one in made if one not in new)], "guard/images": new}
+        for name, objects in guards.items():
+            if objects:
+                ClusterGuard(name, {"cluster": self._observed.identity}, self._after(self._identity, objects))
+
+    def _after(self, first: pulumi.Resource, objects: Iterable[KubernetesObject]) -> pulumi.ResourceOptions:
+        """After all these, whatever becomes of them: the engine leaves out what depends on one that could not be made.
+
+        That is right for one that was there before. Then what an earlier run declared stays, and what it depends on.
+        """
+
+        async def recorded() -> list[pulumi.Resource]:
+            return [first, *[one for one in objects if one.key in self._live or await one.kind.future() is not None]]
+
+        return pulumi.ResourceOptions(depends_on=asyncio.ensure_future(recorded()))
 
     def _provider(self) -> pulumi.ProviderResource:
         access = self._observed.cluster.provider_arguments()

@@ -1,4 +1,7 @@
-"""Guards against a resource that is made anew by force (`--replace`, `state taint`) and takes its labels off then."""
+"""Guards against a resource that is made anew by force (`--replace`, `state taint`) and takes its labels off then.
+
+And against one that lets what it depends on be deleted in another cluster.
+"""
 
 import sys
 
@@ -6,8 +9,10 @@ import pytest
 from pulumi.dynamic import Config, ConfigureRequest
 
 from kmm.errors import ClusterError
+from kmm.resources.cluster_guard import ClusterGuardProvider
 from kmm.resources.departures import DeparturesProvider
 from kmm.resources.node_labels import NodeLabelsProvider
+from kmm.resources.rollout import RolloutProvider
 
 PROPS = {"manager": "kmm-1.kernel.0", "cluster": "uid", "nodes": {}, "leaving": {}}
 
@@ -32,3 +37,9 @@ def test_what_goes_gives_its_labels_up(provider, made):
         provider.create(PROPS | {"manager": manager})
     with pytest.raises(ClusterError, match="no such file"):
         provider.delete(PROPS["manager"], dict(PROPS))
+
+
+@pytest.mark.parametrize("provider", [ClusterGuardProvider, RolloutProvider], indirect=True)
+def test_what_has_nothing_to_take_away_looks_at_the_cluster_all_the_same(provider):
+    with pytest.raises(ClusterError, match="no such file"):
+        provider.delete("id", PROPS | {"leads_destruction": False})

@@ -96,5 +96,6 @@ def test_help_loads_nothing_heavy():
 
 
 def test_providers_load_only_what_they_need_when_nothing_changes():
-    loaded = loaded_by("kmm.resources.node_labels", "kmm.resources.departures", "kmm.resources.rollout")
+    providers = ("cluster_guard", "departures", "node_labels", "rollout")
+    loaded = loaded_by(*(f"kmm.resources.{provider}" for provider in providers))
     assert not {"kubernetes", "oras", "requests", "pydantic", "re2"} & loaded

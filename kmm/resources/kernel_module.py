@@ -43,10 +43,11 @@ class KernelModule(pulumi.ComponentResource):
         """`kept` DaemonSets of earlier versions stay as they are."""
         self._key, self._surroundings = declared.plan.module.key, surroundings
         super().__init__("kmm:index:KernelModule", self._key, wire(declared.plan.module), opts)
-        accounts = [self._declare(manifest) for manifest in declared.service_accounts]
-        before = [*accounts, *surroundings.before]
+        self.accounts = [self._declare(manifest) for manifest in declared.service_accounts]
+        before = [*self.accounts, *surroundings.before]
         # A Job holds back the loader of its kernel, and no other.
         image_jobs = {kernel: self._declare_jobs(found) for kernel, found in declared.image_jobs.items()}
+        self.jobs = [one for jobs in image_jobs.values() for one in jobs]
         self.loaders = {
             one.loader["metadata"]["name"]: self._declare(one.loader, *before, *image_jobs.get(one.kernel.version, ()))
             for one in declared.kernels
@@ -54,15 +55,15 @@ class KernelModule(pulumi.ComponentResource):
         # Deletion goes the other way round: the device plugin leaves before the module that it uses.
         # One whose image is still to be made is left out: if that fails, the plugin still serves the other nodes.
         gated = {one.loader["metadata"]["name"] for one in declared.kernels if one.kernel.gated}
-        after = [*accounts, *(loader for name, loader in self.loaders.items() if name not in gated)]
+        after = [*self.accounts, *(loader for name, loader in self.loaders.items() if name not in gated)]
         self.device_plugins = [self._declare(one, *after) for one in declared.device_plugins]
         self.kept = self._keep(kept, before)
         self.register_outputs({})
 
-    def _keep(self, daemon_sets: Sequence[DaemonSet], before: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
+    def _keep(self, daemon_sets: Sequence[DaemonSet], before: Sequence[pulumi.Resource]) -> list["KubernetesObject"]:
         """Declare what the state has of them again: only its name is needed for that."""
-        loaders: list[pulumi.Resource] = []
-        declared: list[pulumi.Resource] = []
+        loaders: list[KubernetesObject] = []
+        declared: list[KubernetesObject] = []
         for one in sorted(daemon_sets, key=lambda one: one.role != ROLE_MODULE_LOADER):
             manifest = {
                 "apiVersion": "apps/v1",
@@ -76,9 +77,9 @@ class KernelModule(pulumi.ComponentResource):
             loaders += [resource] if one.role == ROLE_MODULE_LOADER else []
         return declared
 
-    def _declare_jobs(self, manifests: Sequence[Manifest]) -> list[pulumi.Resource]:
+    def _declare_jobs(self, manifests: Sequence[Manifest]) -> list["KubernetesObject"]:
         """One after the other. A Job that is there while its image is not runs again: it failed, or its work went."""
-        declared: list[pulumi.Resource] = []
+        declared: list[KubernetesObject] = []
         for manifest in manifests:
             metadata = manifest["metadata"]
             options = pulumi.ResourceOptions(
@@ -90,7 +91,7 @@ class KernelModule(pulumi.ComponentResource):
 
     def _declare(
         self, manifest: Manifest, *after: pulumi.Resource, opts: pulumi.ResourceOptions | None = None
-    ) -> pulumi.Resource:
+    ) -> "KubernetesObject":
         metadata = manifest["metadata"]
         owned = metadata | {"labels": metadata["labels"] | {INSTANCE_LABEL: self._surroundings.owner}}
         options = pulumi.ResourceOptions(parent=self, depends_on=list(after), delete_before_replace=True)
@@ -102,9 +103,15 @@ class KernelModule(pulumi.ComponentResource):
 
 
 class KubernetesObject(pulumi.CustomResource):
-    """Any object, declared by its wire form: the classes of pulumi_kubernetes respell the fields, and import slowly."""
+    """Any object, declared by its wire form: the classes of pulumi_kubernetes respell the fields, and import slowly.
+
+    `key` is its `namespace/name`; `kind` is not known of one that could not be made.
+    """
+
+    kind: pulumi.Output[str]
 
     def __init__(self, name: str, manifest: Manifest, opts: pulumi.ResourceOptions) -> None:
         """Deletion waits until the object is gone: of a DaemonSet, until its last pod has unloaded its module."""
         group, _, version = manifest["apiVersion"].rpartition("/")
         super().__init__(f"kubernetes:{group or 'core'}/{version}:{manifest['kind']}", name, dict(manifest), opts)
+        self.key = f"{manifest['metadata'].get('namespace', '')}/{manifest['metadata']['name']}"

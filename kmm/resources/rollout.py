@@ -67,9 +67,9 @@ class RolloutProvider(ClusterProvider):
 
         Labels of a wait for a single loader stay where that is Ready: the wait for all takes them over.
         """
+        cluster = self.connect(props)
         if not props["leads_destruction"] or self.is_replaced(id_):
             return
-        cluster = self.connect(props)
         give_up_labels(cluster, id_)
         with final_words(cluster, _daemon_sets(props)) as words:
             remove_daemon_sets(cluster, _daemon_sets(props), words)

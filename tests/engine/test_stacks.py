@@ -1,10 +1,11 @@
 """Guards against stacks that take objects or labels from each other, and a stack applied to another cluster."""
 
 import pytest
+import yaml
 
 from kmm.names import ROLE_DEVICE_PLUGIN
 from tests.conftest import OwnNodes
-from tests.engine.deployment import KERNEL, TAKE_OVER, Deployment, forget_take_over
+from tests.engine.deployment import DESTROY, KERNEL, TAKE_OVER, UP, Deployment, finish, forget_take_over, running
 from tests.engine.warm_stack import WarmStack
 
 
@@ -163,3 +164,43 @@ def test_after_a_refresh_in_another_cluster_the_objects_are_taken_over_as_the_er
     forget_take_over(deployment)
     deployment.stack.preview("--expect-no-changes").expect()
     assert {pod["metadata"]["uid"] for pod in (*deployment.pods(), *deployment.pods(ROLE_DEVICE_PLUGIN))} == pods
+
+
+@pytest.mark.xdist_group("whole cluster")
+def test_a_stack_whose_first_up_failed_takes_nothing_from_the_stack_of_another_cluster(
+    deployment, elsewhere, other, built, tmp_path
+):
+    """Both stacks have the same Modules, and the contexts of their clusters the same name."""
+
+    def lead_to(cluster):
+        config = yaml.safe_load(cluster.kubeconfig.read_text())
+        config["contexts"][0]["name"] = config["current-context"] = "edge"
+        kubeconfig.write_text(yaml.safe_dump(config))
+
+    kubeconfig = tmp_path / "kubeconfig"
+    deployment.stack.config |= {"kmm:kubeconfig": str(kubeconfig), "kmm:rollout": {"timeout": "3s"}}
+    for name in ("kmod", "refused"):
+        deployment.write(name, plugin=True)
+    deployment.write("idle", selector={"kmm.test/name": "nobody"})
+    built.write("built")
+    built.create("serviceaccounts", {"metadata": {"name": "refused-module-loader"}})
+    built.kubelet.add_nodes()
+    lead_to(deployment.cluster)
+    with running(deployment.stack, *UP) as up:
+        built.make()
+        assert "is not loaded as defined on 1 of 1 nodes" in finish(up, 1)
+    assert {module for module, _ in deployment.daemon_sets()} == {"kmod", "built"}
+    assert not [one for one in deployment.stack.state()["resources"] if "Rollout" in one["urn"]]
+
+    lead_to(elsewhere.cluster)
+    other.stack.config |= deployment.stack.config | {"kmm:imageCheck": "assume-present"}
+    other.stack.up().expect()
+    before = elsewhere.content()
+    assert {module for module, _ in elsewhere.daemon_sets()} == {"kmod", "refused", "built"}
+    for command in DESTROY, DESTROY[:-1]:  # also when the first failure ends it
+        with running(deployment.stack, *command) as destruction:
+            refused = finish(destruction, 1)
+        assert "wrong cluster: this stack belongs to the cluster whose" in refused
+        assert "Traceback" not in refused
+        assert elsewhere.content() == before
+    other.stack.destroy().expect()
