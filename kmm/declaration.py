@@ -7,9 +7,10 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kmm.changes import Change, Kind
+from kmm.definition import Module
 from kmm.errors import PlanError
 from kmm.label_ownership import kernel_label_owner
-from kmm.manifests import KernelManifests, Manifest, ModuleManifests
+from kmm.manifests import KernelManifests, Manifest, ModuleManifests, module_manifests
 from kmm.manifests.common import digest
 from kmm.names import (
     INSTANCE_LABEL,
@@ -19,6 +20,7 @@ from kmm.names import (
     ready_label,
 )
 from kmm.nodes import Node
+from kmm.plan import Plan
 from kmm.rollout import Workload, device_plugin_workload, loader_workload
 from kmm.workloads import DaemonSet
 
@@ -159,6 +161,24 @@ def device_plugins_of(changes: Iterable[Change], live: Iterable[DaemonSet]) -> l
     """`namespace/name` of the device plugins of Modules that are unloaded somewhere."""
     modules = {change.module for change in changes if change.frees}
     return [one.key for one in live if one.role == ROLE_DEVICE_PLUGIN and one.module in modules]
+
+
+def namespace_problems(plan: Plan, missing: Container[str], sources: Mapping[str, object]) -> list[str]:
+    """A problem for each Module that has objects in a `missing` namespace; `sources` say where it is defined."""
+    return [
+        _no_namespace(one.module, sources[one.module.key])
+        for one in plan.modules
+        if one.module.metadata.namespace in missing
+        and (any(module_manifests(one)) or any(kernel.gated for kernel in one.future))
+    ]
+
+
+def _no_namespace(module: Module, source: object) -> str:
+    name = module.metadata.namespace
+    return (
+        f"{module.key} ({source}): metadata.namespace: the cluster has no namespace {name}. "
+        f"Correct it, or make one: kubectl create namespace {name}"
+    )
 
 
 def refuse_strangers(declared: Iterable[Manifest], live: Sequence[DaemonSet], owner: str) -> None:

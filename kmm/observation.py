@@ -35,12 +35,14 @@ _UNASKED = "`kmm:imageCheck: assume-present` (`assume-missing`) goes on without 
 class Observation:
     """What a run goes by.
 
-    `identity` is the cluster's; `job_uids` are by namespace and name; `audit` is None unless the settings want one.
+    `identity` is the cluster's; `missing_namespaces` are Modules' and not there; `job_uids` are by namespace and name;
+    `audit` is None unless the settings want one.
     """
 
     loaded: Loaded
     cluster: Cluster
     identity: str
+    missing_namespaces: Collection[str]
     nodes: Sequence[Node]
     daemon_sets: Sequence[DaemonSet]
     job_uids: Mapping[tuple[str, str], str]
@@ -53,6 +55,7 @@ def observe(settings: Settings) -> Observation:
     cluster = connect(settings.kubeconfig, settings.context)
     loaded = load_modules(settings.modules, () if settings.source is Source.FILES else cluster.modules())
     identity = start(cluster.identity)
+    namespaces = start(_missing_namespaces, cluster, loaded.modules)
     nodes = start(cluster.nodes)
     daemon_sets = start(cluster.daemon_sets)
     jobs = start(cluster.job_uids)
@@ -61,12 +64,19 @@ def observe(settings: Settings) -> Observation:
         loaded,
         cluster,
         identity.result(),
+        namespaces.result(),
         nodes.result(),
         daemon_sets.result(),
         jobs.result(),
         observe_loaders(cluster, loaded.modules, nodes.result(), daemon_sets.result()),
         audit.result() if audit else None,
     )
+
+
+def _missing_namespaces(cluster: Cluster, modules: Iterable[Module]) -> list[str]:
+    names = sorted({module.metadata.namespace for module in modules})
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        return [name for name, lacks in zip(names, pool.map(cluster.lacks_namespace, names), strict=True) if lacks]
 
 
 def observe_loaders(

@@ -19,6 +19,7 @@ from kmm.declaration import (
     former_owner,
     gated_wait,
     main_wait,
+    namespace_problems,
     others_left_alone,
     ready_label_manager,
     refuse_strangers,
@@ -76,14 +77,18 @@ async def run() -> dict[str, Any]:
 
 
 def _plan(settings: Settings, observed: Observation) -> Plan:
-    """The plan, with its warnings told. Raises PlanError for images that the settings require and nobody makes."""
+    """The plan, with its warnings told.
+
+    Raises PlanError for namespaces that are not there, and images that the settings require and nobody makes.
+    """
     images = observe_images(settings, observed)
     plan = make_plan(observed.loaded.modules, observed.nodes, images, settings.future_kernels, observed.live)
     problems = image_problems(
         plan, images, require_images=settings.require_images, require_future=settings.require_future_kernels
     )
-    if problems.errors:
-        raise PlanError("\n".join(problems.errors))
+    lacking = namespace_problems(plan, observed.missing_namespaces, observed.loaded.sources)
+    if errors := [*lacking, *problems.errors]:
+        raise PlanError("\n".join(errors))
     for warning in (*observed.loaded.warnings, *problems.warnings, *setting_warnings(settings, plan)):
         pulumi.log.warn(str(warning))
     if observed.audit:
@@ -147,10 +152,11 @@ class _Declaration:
         """Everything of the plan, in the order in which it depends on each other."""
         labels = kept_kernel_labels(self._kept, self._observed.nodes) | plan.kernel_labels()
         departures = await self._departures(modules, labels)
+        kernel_labels = self._kernel_labels(labels, departures)
         provider = self._provider()
         surroundings = Surroundings(
             self._owner,
-            (departures, self._kernel_labels(labels, departures)),
+            (departures, kernel_labels),
             job_hooks(self._observed.cluster),
             self._observed.job_uids,
         )
@@ -164,12 +170,13 @@ class _Declaration:
             for kernel in module.kernels:
                 loader = component.loaders[kernel.loader["metadata"]["name"]]
                 if kernel.kernel.gated:
-                    self._rollout(gated_wait(kernel, self._owner), [loader])
+                    self._rollout(gated_wait(kernel, self._owner), pulumi.ResourceOptions(depends_on=[loader]))
                     made.append(loader)
                 else:
                     standing.append(loader)
         workloads = [kept_workload(one, self._kept, self._observed.nodes) for one in self._kept]
-        self._rollout(main_wait(modules, workloads, self._owner), standing, departures)
+        wait = main_wait(modules, workloads, self._owner)
+        self._rollout(wait, self._after(kernel_labels, standing), departures)
         self._guard(standing, made)
 
     def _audit(self, plan: Plan, provider: pulumi.ProviderResource) -> list[KubernetesObject]:
@@ -247,7 +254,7 @@ class _Declaration:
             pulumi.ResourceOptions(depends_on=[departures]),
         )
 
-    def _rollout(self, wait: Wait, after: Sequence[pulumi.Resource], departures: Departures | None = None) -> None:
+    def _rollout(self, wait: Wait, opts: pulumi.ResourceOptions, departures: Departures | None = None) -> None:
         """The wait that hears of departures is also the one that goes first when the stack is destroyed.
 
         The others wait for loaders that change, if they are there, in this very run.
@@ -269,7 +276,7 @@ class _Declaration:
                 "reloads": departures.reloads if departures else [one.key for one in wait.workloads],
                 "leads_destruction": departures is not None,
             },
-            pulumi.ResourceOptions(depends_on=list(after)),
+            opts,
         )
 
 

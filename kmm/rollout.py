@@ -139,8 +139,11 @@ def settled_outcomes(
 
 
 def outcomes_without(workload: Workload) -> list[Outcome]:
-    """The outcome when the DaemonSet is not there after it was declared: the engine goes by its state alone."""
-    words = f"DaemonSet {workload.namespace}/{workload.name} is gone: to have it made again, run `pulumi up --refresh`"
+    """The outcome when the DaemonSet is not there after it was declared: it was refused, or deleted earlier."""
+    words = (
+        f"DaemonSet {workload.namespace}/{workload.name} is not there. If it could not be made, another error of this "
+        "run says why; if it was deleted, have it made again: `pulumi up --refresh`"
+    )
     return [Outcome(name, State.FAILED, words) for name in workload.nodes]
 
 

@@ -253,6 +253,14 @@ class TestIdentity:
             cluster.identity()
 
 
+class TestNamespaces:
+    @pytest.mark.parametrize(("status", "lacks"), [(200, False), (404, True), (403, False)])
+    def test_only_one_that_is_known_not_to_be_there_is_missing(self, api, cluster, status, lacks):
+        api.answers = [refusal(status)]
+        assert cluster.lacks_namespace("drivers") is lacks
+        assert api.requests[0][1] == "/api/v1/namespaces/drivers"
+
+
 class TestLabels:
     def test_a_change_without_uid_is_never_sent(self, api, cluster):
         with pytest.raises(ValueError, match="without its uid"):

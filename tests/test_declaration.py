@@ -13,6 +13,7 @@ from kmm.declaration import (
     kernel_label_owner,
     labels_to_release,
     main_wait,
+    namespace_problems,
     others_left_alone,
     ready_label_manager,
     refuse_strangers,
@@ -40,6 +41,17 @@ OWNER = "kmm-1"
 PLUGIN = {"container": {"image": "registry.example/plugin:v1"}}
 BUILT = {"literal": "6.1.0", "build": {"dockerfileConfigMap": {"name": "dockerfile"}}}
 PREBUILT = {"literal": "6.1.0"}
+IDLE = {
+    "selector": {"of": "nobody"},
+    "moduleLoader": {
+        "serviceAccountName": "own",
+        "container": {
+            "containerImage": "registry.example/kmod:${KERNEL_FULL_VERSION}",
+            "modprobe": {"moduleName": "kmod"},
+            "kernelMappings": [BUILT],
+        },
+    },
+}
 NODES = [node("a"), node("b", "6.1.0")]
 
 
@@ -181,6 +193,25 @@ class TestReleasedLabels:
         plugins = [live("plugin", role=ROLE_DEVICE_PLUGIN), live("other", role=ROLE_DEVICE_PLUGIN, module="other")]
         changes = [change(Kind.RELOAD, "a"), change(Kind.LOAD, "a", module="default/other")]
         assert device_plugins_of(changes, [*plugins, live("loader")]) == ["default/plugin"]
+
+
+class TestNamespaces:
+    @pytest.mark.parametrize(
+        ("spec", "future", "named"),
+        [
+            ({}, [], True),
+            ({"selector": IDLE["selector"]}, [], True),
+            (IDLE, ["6.1.0"], True),
+            (IDLE, [], False),
+        ],
+        ids=["loaders", "only an account", "only a Job", "nothing"],
+    )
+    def test_one_that_is_missing_is_named_with_the_way_out_where_objects_would_come_to_it(self, spec, future, named):
+        modules = [module(namespace="drivrs", **spec), module(namespace="drivers")]
+        plan = make_plan(modules, NODES, Images(assume_present=False), future)
+        problems = namespace_problems(plan, ["drivrs"], {"drivrs/kmod": "kmod.yaml:1"})
+        assert [one.partition(":")[0] for one in problems] == ["drivrs/kmod (kmod.yaml"] * named
+        assert all(one.endswith("kubectl create namespace drivrs") for one in problems)
 
 
 class TestOwnership:

@@ -71,6 +71,14 @@ class Cluster:
         except ValidationError:
             raise ClusterError(f"namespace kube-system has no uid; is this a Kubernetes API? ({self})") from None
 
+    def lacks_namespace(self, name: str) -> bool:
+        """Whether a namespace is known not to be there; who has no right to look knows nothing."""
+        try:
+            self._connection.get(f"/api/v1/namespaces/{name}")
+        except ApiStatusError as error:
+            return error.status == 404
+        return False
+
     def nodes(self) -> tuple[Node, ...]:
         """All nodes, by name."""
         return sorted_nodes(self._list("/api/v1/nodes", {}, parse_page))

@@ -89,6 +89,23 @@ def test_up_and_destroy_need_no_more_than_their_role(deployment, act_as):
     assert deployment.is_gone()
 
 
+def test_a_namespace_that_is_not_there_is_named_in_the_preview_by_who_may_know(deployment, act_as):
+    former = {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"]}
+    deployment.write()
+    deployment.nodes.add(KERNEL)
+    act_as(former, *(rule for rule in rules("up") if "namespaces" not in rule["resources"]))
+    deployment.stack.up().expect()
+    act_as(*rules("preview"))
+    deployment.write("typo")
+    file = deployment.folder / "typo.yaml"
+    file.write_text(file.read_text().replace(f"namespace: {deployment.namespace}", "namespace: drivrs"))
+    refused = deployment.stack.preview().expect(1)
+    assert f"drivrs/typo ({file}:1): metadata.namespace: the cluster has no namespace drivrs" in refused.output
+    assert "kubectl create namespace drivrs" in refused.output
+    assert not declared(refused)
+    assert "Traceback" not in refused.output
+
+
 def test_what_cannot_be_read_changes_nothing(deployment, act_as, tmp_path):
     deployment.write()
     deployment.nodes.add(KERNEL)

@@ -70,6 +70,25 @@ def test_as_many_nodes_as_allowed_may_stay_unready(deployment, kubelet):
     assert deployment.ready_label() not in deployment.labels(dead)
 
 
+def test_an_object_that_is_refused_withholds_no_other_module_s_label(deployment):
+    accounts, account = f"/api/v1/namespaces/{deployment.namespace}/serviceaccounts", "refused-module-loader"
+    deployment.api.request("POST", accounts, {"metadata": {"name": account}})
+    for name in ("kmod", "refused"):
+        deployment.write(name, plugin=True)
+    (node,) = deployment.nodes.add(KERNEL)
+    output = deployment.stack.up().expect(1).output
+    assert f'serviceaccounts "{account}" already exists' in output
+    assert f"{deployment.namespace}/refused is not loaded as defined on 1 of 1 nodes:" in output
+    assert "is not there. If it could not be made, another error of this run says why" in output
+    ready = {f"{deployment.namespace}.kmod.{what}" for what in ("ready", "device-plugin-ready")}
+    assert deployment.labels(node).keys() == {"kernel-version.full"} | ready
+
+    deployment.api.request("DELETE", f"{accounts}/{account}")
+    deployment.stack.up().expect()
+    assert deployment.ready_label("refused") in deployment.labels(node)
+    deployment.stack.preview("--expect-no-changes").expect()
+
+
 def test_without_waiting_up_labels_what_is_ready_and_ends(deployment, kubelet):
     deployment.write()
     deployment.stack.config["kmm:rollout"] = {"wait": False}

@@ -153,7 +153,7 @@ def test_labels_changed_by_hand_are_mended_by_the_next_up_and_a_deleted_daemon_s
 
     name = deployment.daemon_sets()["kmod", KERNEL]["metadata"]["name"]
     deployment.api.request("DELETE", f"/apis/apps/v1/namespaces/{deployment.namespace}/daemonsets/{name}")
-    assert f"DaemonSet {deployment.namespace}/{name} is gone" in deployment.stack.up().expect(1).output
+    assert f"DaemonSet {deployment.namespace}/{name} is not there" in deployment.stack.up().expect(1).output
     deployment.stack.up("--refresh").expect()
     assert set(deployment.daemon_sets()) == {("kmod", KERNEL)}
     deployment.stack.preview("--refresh", "--expect-no-changes").expect()
