@@ -163,20 +163,25 @@ def device_plugins_of(changes: Iterable[Change], live: Iterable[DaemonSet]) -> l
     return [one.key for one in live if one.role == ROLE_DEVICE_PLUGIN and one.module in modules]
 
 
-def namespace_problems(plan: Plan, missing: Container[str], sources: Mapping[str, object]) -> list[str]:
-    """A problem for each Module that has objects in a `missing` namespace; `sources` say where it is defined."""
+def namespace_problems(
+    plan: Plan, missing: Container[str], sources: Mapping[str, object], cluster: object
+) -> list[str]:
+    """A problem for each Module that has objects in a namespace that is `missing` from the cluster.
+
+    `sources` say where a Module is defined.
+    """
     return [
-        _no_namespace(one.module, sources[one.module.key])
+        _no_namespace(one.module, sources[one.module.key], cluster)
         for one in plan.modules
         if one.module.metadata.namespace in missing
         and (any(module_manifests(one)) or any(kernel.gated for kernel in one.future))
     ]
 
 
-def _no_namespace(module: Module, source: object) -> str:
+def _no_namespace(module: Module, source: object, cluster: object) -> str:
     name = module.metadata.namespace
     return (
-        f"{module.key} ({source}): metadata.namespace: the cluster has no namespace {name}. "
+        f"{module.key} ({source}): metadata.namespace: {cluster} has no namespace {name}. "
         f"Correct it, or make one: kubectl create namespace {name}"
     )
 

@@ -86,7 +86,7 @@ def _plan(settings: Settings, observed: Observation) -> Plan:
     problems = image_problems(
         plan, images, require_images=settings.require_images, require_future=settings.require_future_kernels
     )
-    lacking = namespace_problems(plan, observed.missing_namespaces, observed.loaded.sources)
+    lacking = namespace_problems(plan, observed.missing_namespaces, observed.loaded.sources, observed.cluster)
     if errors := [*lacking, *problems.errors]:
         raise PlanError("\n".join(errors))
     for warning in (*observed.loaded.warnings, *problems.warnings, *setting_warnings(settings, plan)):

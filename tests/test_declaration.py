@@ -209,8 +209,9 @@ class TestNamespaces:
     def test_one_that_is_missing_is_named_with_the_way_out_where_objects_would_come_to_it(self, spec, future, named):
         modules = [module(namespace="drivrs", **spec), module(namespace="drivers")]
         plan = make_plan(modules, NODES, Images(assume_present=False), future)
-        problems = namespace_problems(plan, ["drivrs"], {"drivrs/kmod": "kmod.yaml:1"})
+        problems = namespace_problems(plan, ["drivrs"], {"drivrs/kmod": "kmod.yaml:1"}, "context 'prod'")
         assert [one.partition(":")[0] for one in problems] == ["drivrs/kmod (kmod.yaml"] * named
+        assert all("context 'prod' has no namespace drivrs" in one for one in problems)
         assert all(one.endswith("kubectl create namespace drivrs") for one in problems)
 
 

@@ -100,7 +100,8 @@ def test_a_namespace_that_is_not_there_is_named_in_the_preview_by_who_may_know(d
     file = deployment.folder / "typo.yaml"
     file.write_text(file.read_text().replace(f"namespace: {deployment.namespace}", "namespace: drivrs"))
     refused = deployment.stack.preview().expect(1)
-    assert f"drivrs/typo ({file}:1): metadata.namespace: the cluster has no namespace drivrs" in refused.output
+    assert f"drivrs/typo ({file}:1): metadata.namespace: context " in refused.output
+    assert " has no namespace drivrs. Correct it, or make one: kubectl create namespace drivrs" in refused.output
     assert "kubectl create namespace drivrs" in refused.output
     assert not declared(refused)
     assert "Traceback" not in refused.output
