@@ -12,7 +12,7 @@ from tests.engine.deployment import DESTROY, UP, eventually, finish, running
 def pods(deployment, kubelet, built):
     """The pods of a loader whose image was built in a run that failed, by node: the first one alone is Ready."""
     built.write()
-    deployment.stack.config["kmm:rollout"] = {"timeout": "20s"}
+    deployment.stack.config["kmm:rollout"] = {"timeout": "10s"}
     nodes = kubelet.add_nodes(count=2)
     with running(deployment.stack, *UP) as up:
         built.make()
