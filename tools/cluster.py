@@ -41,6 +41,7 @@ _PORTS = (
 )
 _PORT_RANGE = range(10_000, 32_000)  # below the ports that Linux gives to outgoing connections
 _READY_SECONDS = 60
+_WAIT = ("--wait", f"{_READY_SECONDS}s")
 _NODE_LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 
 
@@ -133,14 +134,13 @@ class Cluster:
             for component in _COMPONENTS:
                 if not self._processes(component):
                     self._forget(component)
-            self._kwokctl("start", "cluster", "--wait", f"{_READY_SECONDS}s")
+            self._kwokctl("start", "cluster", *_WAIT)
         return ready
 
     def _create(self) -> None:
         self.folder.mkdir(parents=True)
         self._config_file.write_text(json.dumps(self._configuration()))
-        wait = ("--wait", f"{_READY_SECONDS}s")
-        made = self._kwokctl("create", "cluster", *wait, "--kubeconfig", str(self.kubeconfig))
+        made = self._kwokctl("create", "cluster", *_WAIT, "--kubeconfig", str(self.kubeconfig))
         if made.returncode != 0 or not self._start_components():
             message = f"The embedded cluster did not start.\n{made.stderr}\n{self._log_ends()}"
             self.stop()
