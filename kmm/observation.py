@@ -21,8 +21,7 @@ from kmm.module_source import Source
 from kmm.names import ROLE_MODULE_LOADER
 from kmm.nodes import Node
 from kmm.plan import Images, Plan, make_plan
-from kmm.pull_secrets import image_request, named_secrets, read_pull_secrets
-from kmm.registry import check_images
+from kmm.pull_secrets import check_with_logins
 from kmm.settings import ImageCheck, Settings
 from kmm.used_nodes import LiveLoaders, live_loaders, pods_needed
 from kmm.workloads import DaemonSet
@@ -114,8 +113,7 @@ def observe_images(settings: Settings, observed: Observation) -> Images:
         return Images(assume_present=settings.image_check is ImageCheck.ASSUME_PRESENT)
     plan = make_plan(observed.loaded.modules, observed.nodes, Images(), settings.future_kernels, observed.live)
     wanted = list(images_to_check(plan, check_all=settings.require_images or settings.pin_digests))
-    secrets = read_pull_secrets(observed.cluster, named_secrets(kernel.module for kernel, _ in wanted))
-    return Images(check_images((image_request(kernel, image, secrets) for kernel, image in wanted), _UNASKED))
+    return Images(check_with_logins(observed.cluster, wanted, _UNASKED))
 
 
 def observe_job_inputs(settings: JobSettings, plan: Plan, cluster: Cluster, nodes: Sequence[Node]) -> JobInputs:

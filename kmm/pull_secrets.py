@@ -1,12 +1,12 @@
-"""The registry logins that Modules name by `imageRepoSecret`, read from the cluster."""
+"""The registry logins that Modules name by `imageRepoSecret`, read from the cluster, and registries asked with them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from kmm.cluster.client import Cluster
 from kmm.definition import Module
 from kmm.docker_config import DockerConfig
 from kmm.mapping import ResolvedKernel
-from kmm.registry import ImageRequest
+from kmm.registry import ImageRequest, check_images
 
 PullSecrets = Mapping[tuple[str, str], DockerConfig]  # by namespace and name
 
@@ -45,6 +45,17 @@ def image_request(kernel: ResolvedKernel, image: str, secrets: PullSecrets) -> I
         tls.insecure_skip_tls_verify,
         secrets.get(key, DockerConfig(_origin(key))) if key else None,
     )
+
+
+def check_with_logins(
+    cluster: Cluster, wanted: Collection[tuple[ResolvedKernel, str]], advice: str
+) -> dict[str, str | None]:
+    """The digest of each image of these kernels, None for an absent one, with the logins that their Modules name.
+
+    Raises what `read_pull_secrets` and `check_images` raise; `advice` is for the latter.
+    """
+    secrets = read_pull_secrets(cluster, named_secrets(kernel.module for kernel, _ in wanted))
+    return check_images((image_request(kernel, image, secrets) for kernel, image in wanted), advice)
 
 
 def _origin(secret: tuple[str, str]) -> str:

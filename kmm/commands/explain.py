@@ -119,12 +119,10 @@ def _chosen_node(wanted: str | None, nodes: "Sequence[Node]") -> "Node | None":
 
 def _with_images(evidence: "Evidence", kernels: "Sequence[ResolvedKernel]", cluster: "Cluster") -> "Evidence":
     """A registry that fails ends no explanation."""
-    from kmm.pull_secrets import image_request, named_secrets, read_pull_secrets  # noqa: PLC0415
-    from kmm.registry import check_images  # noqa: PLC0415
+    from kmm.pull_secrets import check_with_logins  # noqa: PLC0415
 
     try:
-        secrets = read_pull_secrets(cluster, named_secrets(kernel.module for kernel in kernels))
-        images = check_images((image_request(kernel, kernel.image, secrets) for kernel in kernels), UNASKED)
+        images = check_with_logins(cluster, [(kernel, kernel.image) for kernel in kernels], UNASKED)
     except (RegistryError, ClusterError) as error:
         return replace(evidence, unasked=str(error))
     return replace(evidence, images=images)

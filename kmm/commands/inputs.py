@@ -204,12 +204,9 @@ class Inputs:
             typer.echo("Images are taken for present; see also --assume-images missing.", err=True)
             return Images()
         from kmm.cluster import connect  # noqa: PLC0415
-        from kmm.pull_secrets import image_request, named_secrets, read_pull_secrets  # noqa: PLC0415
-        from kmm.registry import check_images  # noqa: PLC0415
+        from kmm.pull_secrets import check_with_logins  # noqa: PLC0415
 
-        cluster = connect(self.kubeconfig, self.context)
-        secrets = read_pull_secrets(cluster, named_secrets(kernel.module for kernel, _ in wanted))
-        return Images(check_images((image_request(kernel, image, secrets) for kernel, image in wanted), UNASKED))
+        return Images(check_with_logins(connect(self.kubeconfig, self.context), wanted, UNASKED))
 
     def _pin_warnings(self) -> Iterator[str]:
         from kmm.image_rules import UNPINNED  # noqa: PLC0415
